@@ -1,0 +1,296 @@
+// The browser's half of attn_course.widgets: pure functions, then one `render` for each widget.
+// A model is anything with get, set, save_changes, on and off: a Jupyter widget, or `offline` below.
+
+const STATE = ['selected', 'alpha', 'colours', 'smooth', 'cursor'];
+
+// ---- pure functions -------------------------------------------------------------------------
+
+export const toBytes = x => typeof x === 'string'
+  ? Uint8Array.from(atob(x), c => c.charCodeAt(0))
+  : new Uint8Array(x.buffer, x.byteOffset, x.byteLength);
+
+const same = (a, b) => a.length === b.length && a.every((v, i) => v === b[i]);
+const startsLike = (key, wanted, n) => same(key.slice(0, n), wanted.slice(0, n));
+
+// The values an axis offers, given the choices made on the axes before it.
+export const choices = (keys, selected, axis) =>
+  [...new Set(keys.filter(k => startsLike(k, selected, axis)).map(k => k[axis]))];
+
+// The existing key nearest to a wanted one whose first `axis + 1` values are binding.
+export function nearest(keys, wanted, axis) {
+  const alike = key => key.filter((v, i) => v === wanted[i]).length;
+  return keys.filter(k => startsLike(k, wanted, axis + 1)).reduce((a, b) => alike(b) > alike(a) ? b : a);
+}
+
+// Three significant digits, written as the Python side writes them.
+export function number(x) {
+  const v = Number(x.toPrecision(3)), size = Math.abs(v);
+  return v === 0 || (size >= 1e-4 && size < 1e6) ? String(v) : v.toExponential(2).replace('+', '');
+}
+
+const third = (i, n) => Math.min(2, Math.floor((2*i + 1)*3/(2*n)));
+export const place = (row, col, h, w, places) => places[third(row, h)][third(col, w)];
+
+export const valueAt = (map, cells, i) => map.lo + cells[i]/255*(map.hi - map.lo);
+
+// What the cell under the cursor says; empty without a cursor.
+export function cellText(map, cells, cursor, places) {
+  if (!cursor.length) return '';
+  const [row, col] = cursor, value = number(valueAt(map, cells, row*map.w + col));
+  return `Row ${row + 1} of ${map.h}, column ${col + 1} of ${map.w}, ${place(row, col, map.h, map.w, places)}: ${value}.`;
+}
+
+// Where an arrow key, Home (the peak) or Escape (nowhere) takes the cursor; null for any other key.
+export function moved(key, cursor, map, cells) {
+  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[key];
+  if (key === 'Escape') return [];
+  if (!step && key !== 'Home') return null;
+  if (key === 'Home' || !cursor.length) {
+    const peak = cells.indexOf(Math.max(...cells));
+    return [Math.floor(peak/map.w), peak % map.w];
+  }
+  return [map.h, map.w].map((n, i) => Math.max(0, Math.min(n - 1, cursor[i] + step[i]*Math.ceil(n/32))));
+}
+
+// Cell values as positions 0..1 in a colour table; a diverging table keeps zero in its middle.
+export function tones(map, cells, diverging) {
+  const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)) || 1;
+  return Float32Array.from(cells, (u, i) => diverging ? .5 + valueAt(map, cells, i)/most/2 : u/255);
+}
+
+// For each pixel of one side: its two neighbouring cells and how much of the second to take.
+export function samples(pixels, cells, smooth) {
+  return Array.from({ length: pixels }, (_, p) => {
+    const at = (p + .5)*cells/pixels;
+    if (!smooth) return [Math.floor(at), Math.floor(at), 0];
+    const t = Math.max(0, Math.min(cells - 1, at - .5)), a = Math.floor(t);
+    return [a, Math.min(a + 1, cells - 1), t - a];
+  });
+}
+
+// Blend a map over the picture's RGBA bytes: weak places stay transparent.
+export function blend(base, width, height, map, tone, table, alpha, smooth, diverging) {
+  const out = new Uint8ClampedArray(base), xs = samples(width, map.w, smooth);
+  samples(height, map.h, smooth).forEach(([top, bottom, fy], y) => {
+    for (let x = 0; x < width; x++) {
+      const [left, right, fx] = xs[x], above = top*map.w, below = bottom*map.w;
+      const t = (tone[above + left]*(1 - fx) + tone[above + right]*fx)*(1 - fy)
+        + (tone[below + left]*(1 - fx) + tone[below + right]*fx)*fy;
+      const a = alpha*(diverging ? Math.abs(2*t - 1) : t), c = 3*Math.round(t*255), p = 4*(y*width + x);
+      for (let i = 0; i < 3; i++) out[p + i] = base[p + i]*(1 - a) + table[c + i]*a;
+    }
+  });
+  return out;
+}
+
+// ---- the page -------------------------------------------------------------------------------
+
+const STYLE = `
+.attn-explorer { --fg: var(--jp-ui-font-color1, light-dark(#1f2328, #e6e6e6)); --dim: var(--jp-ui-font-color2, light-dark(#5b6168, #a9adb2));
+  --bg: var(--jp-layout-color1, light-dark(#fff, #1c1e21)); --line: var(--jp-border-color1, light-dark(#c5c9ce, #50545a));
+  --accent: var(--jp-brand-color1, light-dark(#1668c1, #6cb2ff)); color: var(--fg); box-sizing: border-box; max-width: 640px; padding: 4px;
+  font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start }
+:where(.attn-explorer) { color-scheme: light dark }
+body[data-jp-theme-light="true"] .attn-explorer { color-scheme: light }
+body[data-jp-theme-light="false"] .attn-explorer { color-scheme: dark }
+.attn-explorer * { box-sizing: border-box }
+.attn-picture { flex: 0 1 360px; min-width: 0 }
+.attn-picture canvas { display: block; width: 100%; border-radius: 6px }
+.attn-picture canvas.attn-map { cursor: crosshair; touch-action: manipulation }
+.attn-explorer :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
+.attn-picture canvas.attn-bar { height: 8px; margin-top: 8px; border-radius: 4px; border: 1px solid var(--line) }
+.attn-ends { display: flex; justify-content: space-between; color: var(--dim); font-size: 11px; font-variant-numeric: tabular-nums }
+.attn-controls { flex: 1 1 180px; max-width: 240px; display: grid; gap: 9px }
+.attn-controls label { display: grid; gap: 3px; margin: 0; font-weight: 400 }
+.attn-controls label > span { color: var(--dim); font-size: 11px; letter-spacing: .02em }
+.attn-controls label.attn-check { display: flex; gap: 8px; align-items: center }
+.attn-controls select { width: 100%; min-width: 0; padding: 4px 6px; font: inherit; color: var(--fg); background: var(--bg);
+  border: 1px solid var(--line); border-radius: 5px }
+.attn-controls input { accent-color: var(--accent); margin: 0 }
+.attn-controls input[type=range] { width: 100% }
+.attn-caption { flex: 1 0 100%; margin: 0; max-width: 600px; min-height: 4.4em; overflow-wrap: anywhere }
+.attn-caption span { display: block }
+.attn-caption .attn-cell { color: var(--dim) }
+.attn-line { display: block; max-width: 600px; min-height: 0 }`;
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+const labelled = (text, control) => make('label', {}, make('span', { textContent: text }), control);
+const capital = text => text.charAt(0).toUpperCase() + text.slice(1);
+
+function fill(select, values, value) {
+  if (!same([...select.options].map(o => o.value), values))
+    select.replaceChildren(...values.map(v => make('option', { value: v, textContent: v })));
+  select.value = value;
+}
+
+// A canvas with the picture alone; small pictures are enlarged by whole pixels.
+function backdrop(img) {
+  const times = Math.max(1, Math.round(360/Math.max(img.naturalWidth, img.naturalHeight)));
+  const canvas = make('canvas', { width: img.naturalWidth*times, height: img.naturalHeight*times });
+  const ink = canvas.getContext('2d', { willReadFrequently: true });
+  ink.imageSmoothingEnabled = false;
+  ink.drawImage(img, 0, 0, canvas.width, canvas.height);
+  return ink.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+function frame(ink, [row, col], map) {
+  const { width, height } = ink.canvas, w = width/map.w, h = height/map.h;
+  for (const [colour, line] of [['#000', 4], ['#fff', 2]]) {
+    ink.strokeStyle = colour;
+    ink.lineWidth = line;
+    ink.strokeRect(col*w, row*h, w, h);
+  }
+}
+
+function bar(canvas, table) {
+  const ink = canvas.getContext('2d'), strip = ink.createImageData(256, 1);
+  for (let i = 0; i < 256; i++) strip.data.set([table[3*i], table[3*i + 1], table[3*i + 2], 255], 4*i);
+  ink.putImageData(strip, 0, 0);
+}
+
+// The nodes of an explorer, in reading order: picture, controls, caption.
+function skeleton(record) {
+  const node = {
+    map: make('canvas', { className: 'attn-map', tabIndex: 0 }), bar: make('canvas', { className: 'attn-bar', width: 256, height: 1 }),
+    lo: make('span'), hi: make('span'), about: make('span', { className: 'attn-about' }), cell: make('span', { className: 'attn-cell' }),
+    axes: record.axes.map(() => make('select')), colours: make('select'),
+    alpha: make('input', { type: 'range', min: 0, max: 1, step: .05 }), smooth: make('input', { type: 'checkbox' }),
+  };
+  node.map.setAttribute('role', 'application');
+  node.bar.setAttribute('aria-hidden', 'true');
+  const several = axis => new Set(record.maps.map(m => m.key[axis])).size > 1;
+  const rows = record.axes.map((name, i) => several(i) && labelled(capital(name), node.axes[i])).filter(Boolean);
+  rows.push(labelled('Opacity', node.alpha), labelled('Colours', node.colours));
+  rows.push(make('label', { className: 'attn-check' }, node.smooth, make('span', { textContent: 'Smooth' })));
+  node.caption = make('p', { className: 'attn-caption' }, node.about, ' ', node.cell);
+  node.caption.setAttribute('role', 'status');
+  node.caption.setAttribute('aria-live', 'polite');
+  node.caption.setAttribute('aria-atomic', 'false');
+  node.root = make('div', { className: 'attn-explorer' }, make('style', { textContent: STYLE }),
+    make('div', { className: 'attn-picture' }, node.map, node.bar, make('div', { className: 'attn-ends' }, node.lo, node.hi)),
+    make('div', { className: 'attn-controls' }, ...rows), node.caption);
+  node.root.setAttribute('data-lm-suppress-shortcuts', 'true');
+  return node;
+}
+
+function renderExplorer({ model, el }) {
+  const record = model.get('record'), pixels = toBytes(model.get('pixels')), node = skeleton(record);
+  const keys = record.maps.map(m => m.key), imageAxis = record.axes.indexOf('image'), backdrops = {};
+  const tables = Object.fromEntries(Object.entries(record.tables).map(([name, x]) => [name, toBytes(x)]));
+  const state = () => Object.fromEntries(STATE.map(name => [name, model.get(name)]));
+  const mapOf = s => record.maps.find(m => same(m.key, s.selected));
+  const cellsOf = map => pixels.subarray(map.start, map.start + map.h*map.w);
+  const say = (s, map = mapOf(s)) => [map.about, cellText(map, cellsOf(map), s.cursor, record.places)].filter(Boolean);
+
+  function change(changes) {
+    const next = { ...state(), ...changes }, map = mapOf(next);
+    if (next.cursor.length && (next.cursor[0] >= map.h || next.cursor[1] >= map.w)) changes.cursor = next.cursor = [];
+    for (const [name, value] of Object.entries({ ...changes, caption: say(next).join(' ') })) model.set(name, value);
+    model.save_changes();
+  }
+
+  function draw() {
+    const s = state(), map = mapOf(s), cells = cellsOf(map), base = backdrops[imageAxis < 0 ? '' : s.selected[imageAxis]];
+    const table = tables[s.colours], diverging = record.diverging.includes(s.colours), [about, cell = ''] = say(s, map);
+    node.axes.forEach((select, i) => fill(select, choices(keys, s.selected, i), s.selected[i]));
+    fill(node.colours, Object.keys(tables), s.colours);
+    Object.assign(node.alpha, { value: s.alpha });
+    Object.assign(node.smooth, { checked: s.smooth });
+    if (node.about.textContent !== about) node.about.textContent = about;
+    if (node.cell.textContent !== cell) node.cell.textContent = cell;
+    const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)), ends = diverging ? [-most, most] : [map.lo, map.hi];
+    [node.lo.textContent, node.hi.textContent] = ends.map(number);
+    node.map.setAttribute('aria-label', `Heatmap. ${about} Arrow keys read single cells, Home the peak, Escape stops.`);
+    bar(node.bar, table);
+    if (!base) return;
+    if (node.map.width !== base.width || node.map.height !== base.height) Object.assign(node.map, { width: base.width, height: base.height });
+    const ink = node.map.getContext('2d');
+    const tone = tones(map, cells, diverging);
+    const rgba = blend(base.data, base.width, base.height, map, tone, table, s.alpha, s.smooth, diverging);
+    ink.putImageData(new ImageData(rgba, base.width, base.height), 0, 0);
+    if (s.cursor.length) frame(ink, s.cursor, map);
+  }
+
+  let waiting = false, alive = true;
+  function redraw() {
+    if (waiting) return;
+    waiting = true;
+    queueMicrotask(() => { waiting = false; if (alive) draw(); });
+  }
+
+  function hover(event) {
+    const box = node.map.getBoundingClientRect(), map = mapOf(state());
+    const at = (offset, size, n) => Math.max(0, Math.min(n - 1, Math.floor(offset/size*n)));
+    const cursor = [at(event.clientY - box.top, box.height, map.h), at(event.clientX - box.left, box.width, map.w)];
+    if (!same(cursor, model.get('cursor'))) change({ cursor });
+  }
+
+  function press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const s = state(), map = mapOf(s), cursor = moved(event.key, s.cursor, map, cellsOf(map));
+    if (!cursor) return;
+    event.preventDefault();
+    event.stopPropagation();
+    change({ cursor });
+  }
+
+  node.map.addEventListener('pointermove', hover);
+  node.map.addEventListener('pointerdown', hover);
+  node.map.addEventListener('pointerleave', () => change({ cursor: [] }));
+  node.map.addEventListener('keydown', press);
+  node.axes.forEach((select, i) => select.addEventListener('change', () => {
+    const wanted = model.get('selected').map((v, j) => j === i ? select.value : v);
+    change({ selected: nearest(keys, wanted, i) });
+  }));
+  node.colours.addEventListener('change', () => change({ colours: node.colours.value }));
+  node.alpha.addEventListener('input', () => change({ alpha: Number(node.alpha.value) }));
+  node.smooth.addEventListener('change', () => change({ smooth: node.smooth.checked }));
+  for (const name of STATE) model.on(`change:${name}`, redraw);
+  for (const [name, url] of Object.entries(record.images)) {
+    const img = make('img', { src: url });
+    img.decode().then(() => { backdrops[name] = backdrop(img); redraw(); });
+  }
+  el.replaceChildren(node.root);
+  draw();
+  return () => {
+    alive = false;
+    for (const name of STATE) model.off(`change:${name}`, redraw);
+  };
+}
+
+// One line of text that a screen reader hears when it changes.
+function renderLine({ model, el }) {
+  const line = make('p', { className: 'attn-caption attn-line', textContent: model.get('text') });
+  line.setAttribute('role', 'status');
+  line.setAttribute('aria-live', 'polite');
+  const show = () => { line.textContent = model.get('text'); };
+  model.on('change:text', show);
+  el.replaceChildren(make('div', { className: 'attn-explorer' }, make('style', { textContent: STYLE }), line));
+  return () => model.off('change:text', show);
+}
+
+const render = view => (view.model.get('record') ? renderExplorer : renderLine)(view);
+
+// ---- without a kernel -----------------------------------------------------------------------
+
+// A model that lives in the page alone.
+export function offline(state) {
+  const heard = {};
+  return {
+    get: name => state[name],
+    set(name, value) { state[name] = value; (heard[`change:${name}`] || []).forEach(f => f()); },
+    save_changes() {},
+    on(event, f) { (heard[event] ||= []).push(f); },
+    off(event, f) { heard[event] = (heard[event] || []).filter(g => g !== f); },
+  };
+}
+
+// Put a live explorer in place of a still picture.
+export const revive = (el, state) => renderExplorer({ model: offline(state), el });
+
+export default { render };
