@@ -31,7 +31,7 @@ export function number(x) {
 const third = (i, n) => Math.min(2, Math.floor((2*i + 1)*3/(2*n)));
 export const place = (row, col, h, w, places) => places[third(row, h)][third(col, w)];
 
-export const valueAt = (map, cells, i) => map.lo + cells[i]/255*(map.hi - map.lo);
+export const valueAt = (map, cells, i) => map.lo + cells[i]/map.levels*(map.hi - map.lo);
 
 // What the cell under the cursor says; empty without a cursor.
 export function cellText(map, cells, cursor, places) {
@@ -52,10 +52,14 @@ export function moved(key, cursor, map, cells) {
   return [map.h, map.w].map((n, i) => Math.max(0, Math.min(n - 1, cursor[i] + step[i]*Math.ceil(n/32))));
 }
 
+// The table a map is drawn with: one with a middle if it has negative values, whatever was chosen.
+export const tableName = (record, map, chosen) =>
+  map.lo < 0 && !record.diverging.includes(chosen) ? record.diverging[0] : chosen;
+
 // Cell values as positions 0..1 in a colour table; a diverging table keeps zero in its middle.
 export function tones(map, cells, diverging) {
   const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)) || 1;
-  return Float32Array.from(cells, (u, i) => diverging ? .5 + valueAt(map, cells, i)/most/2 : u/255);
+  return Float32Array.from(cells, (u, i) => diverging ? .5 + valueAt(map, cells, i)/most/2 : u/map.levels);
 }
 
 // For each pixel of one side: its two neighbouring cells and how much of the second to take.
@@ -119,6 +123,11 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
+const modified = event => event.ctrlKey || event.metaKey || event.altKey;
+
+// The notebook's one-key shortcuts must not hear what is typed into a control.
+const keepKeys = event => modified(event) || event.key === 'Enter' || event.stopPropagation();
+
 const labelled = (text, control) => make('label', {}, make('span', { textContent: text }), control);
 const capital = text => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -139,11 +148,11 @@ function backdrop(img) {
 }
 
 function frame(ink, [row, col], map) {
-  const { width, height } = ink.canvas, w = width/map.w, h = height/map.h;
+  const { width, height } = ink.canvas, w = width/map.w, h = height/map.h, x = Math.min(2, w/4), y = Math.min(2, h/4);
   for (const [colour, line] of [['#000', 4], ['#fff', 2]]) {
     ink.strokeStyle = colour;
     ink.lineWidth = line;
-    ink.strokeRect(col*w, row*h, w, h);
+    ink.strokeRect(col*w + x, row*h + y, w - 2*x, h - 2*y);
   }
 }
 
@@ -167,14 +176,13 @@ function skeleton(record) {
   const rows = record.axes.map((name, i) => several(i) && labelled(capital(name), node.axes[i])).filter(Boolean);
   rows.push(labelled('Opacity', node.alpha), labelled('Colours', node.colours));
   rows.push(make('label', { className: 'attn-check' }, node.smooth, make('span', { textContent: 'Smooth' })));
-  node.caption = make('p', { className: 'attn-caption' }, node.about, ' ', node.cell);
+  node.caption = make('p', { className: 'attn-caption' }, node.about, node.cell);
   node.caption.setAttribute('role', 'status');
   node.caption.setAttribute('aria-live', 'polite');
   node.caption.setAttribute('aria-atomic', 'false');
   node.root = make('div', { className: 'attn-explorer' }, make('style', { textContent: STYLE }),
     make('div', { className: 'attn-picture' }, node.map, node.bar, make('div', { className: 'attn-ends' }, node.lo, node.hi)),
     make('div', { className: 'attn-controls' }, ...rows), node.caption);
-  node.root.setAttribute('data-lm-suppress-shortcuts', 'true');
   return node;
 }
 
@@ -182,6 +190,7 @@ function renderExplorer({ model, el }) {
   const record = model.get('record'), pixels = toBytes(model.get('pixels')), node = skeleton(record);
   const keys = record.maps.map(m => m.key), imageAxis = record.axes.indexOf('image'), backdrops = {};
   const tables = Object.fromEntries(Object.entries(record.tables).map(([name, x]) => [name, toBytes(x)]));
+  let waiting = false, alive = true, painted = {};
   const state = () => Object.fromEntries(STATE.map(name => [name, model.get(name)]));
   const mapOf = s => record.maps.find(m => same(m.key, s.selected));
   const cellsOf = map => pixels.subarray(map.start, map.start + map.h*map.w);
@@ -196,27 +205,30 @@ function renderExplorer({ model, el }) {
 
   function draw() {
     const s = state(), map = mapOf(s), cells = cellsOf(map), base = backdrops[imageAxis < 0 ? '' : s.selected[imageAxis]];
-    const table = tables[s.colours], diverging = record.diverging.includes(s.colours), [about, cell = ''] = say(s, map);
+    const colours = tableName(record, map, s.colours), table = tables[colours], diverging = record.diverging.includes(colours);
+    const [about, cell = ''] = say(s, map);
     node.axes.forEach((select, i) => fill(select, choices(keys, s.selected, i), s.selected[i]));
-    fill(node.colours, Object.keys(tables), s.colours);
+    fill(node.colours, map.lo < 0 ? record.diverging : Object.keys(tables), colours);
     Object.assign(node.alpha, { value: s.alpha });
     Object.assign(node.smooth, { checked: s.smooth });
     if (node.about.textContent !== about) node.about.textContent = about;
-    if (node.cell.textContent !== cell) node.cell.textContent = cell;
+    if (node.cell.textContent.trim() !== cell) node.cell.textContent = cell && ` ${cell}`;
     const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)), ends = diverging ? [-most, most] : [map.lo, map.hi];
     [node.lo.textContent, node.hi.textContent] = ends.map(number);
     node.map.setAttribute('aria-label', `Heatmap. ${about} Arrow keys read single cells, Home the peak, Escape stops.`);
     bar(node.bar, table);
     if (!base) return;
     if (node.map.width !== base.width || node.map.height !== base.height) Object.assign(node.map, { width: base.width, height: base.height });
-    const ink = node.map.getContext('2d');
-    const tone = tones(map, cells, diverging);
-    const rgba = blend(base.data, base.width, base.height, map, tone, table, s.alpha, s.smooth, diverging);
-    ink.putImageData(new ImageData(rgba, base.width, base.height), 0, 0);
+    const ink = node.map.getContext('2d'), look = JSON.stringify([s.selected, s.alpha, s.colours, s.smooth, base.width]);
+    if (painted.look !== look) {
+      const tone = tones(map, cells, diverging);
+      const rgba = blend(base.data, base.width, base.height, map, tone, table, s.alpha, s.smooth, diverging);
+      painted = { look, picture: new ImageData(rgba, base.width, base.height) };
+    }
+    ink.putImageData(painted.picture, 0, 0);
     if (s.cursor.length) frame(ink, s.cursor, map);
   }
 
-  let waiting = false, alive = true;
   function redraw() {
     if (waiting) return;
     waiting = true;
@@ -231,18 +243,17 @@ function renderExplorer({ model, el }) {
   }
 
   function press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const s = state(), map = mapOf(s), cursor = moved(event.key, s.cursor, map, cellsOf(map));
-    if (!cursor) return;
+    if (!cursor || modified(event)) return;
     event.preventDefault();
-    event.stopPropagation();
     change({ cursor });
   }
 
   node.map.addEventListener('pointermove', hover);
   node.map.addEventListener('pointerdown', hover);
-  node.map.addEventListener('pointerleave', () => change({ cursor: [] }));
+  node.map.addEventListener('pointerleave', event => event.pointerType === 'mouse' && change({ cursor: [] }));
   node.map.addEventListener('keydown', press);
+  node.root.addEventListener('keydown', keepKeys);
   node.axes.forEach((select, i) => select.addEventListener('change', () => {
     const wanted = model.get('selected').map((v, j) => j === i ? select.value : v);
     change({ selected: nearest(keys, wanted, i) });
