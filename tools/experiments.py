@@ -18,18 +18,20 @@ COLUMNS = 'seed', 'variant', 'metric', 'value', 'seconds', 'versions', 'code_has
 
 def studies()->dict: # number of the chapter to its module's path
     "The chapters whose module has a study."
-    chapters = {p.stem[:2]: ROOT/'attn_course'/f'{p.stem[3:]}.py' for p in sorted((ROOT/'nbs').glob('[0-9][0-9]_*.ipynb'))}
+    nbs = sorted((ROOT/'nbs').glob('[0-9][0-9]_*.ipynb'))
+    chapters = {nb.stem[:2]: ROOT/'attn_course'/f'{nb.stem[3:]}.py' for nb in nbs}
     has_study = lambda p: p.is_file() and re.search(r'^def study\(', p.read_text(encoding='utf-8'), re.M)
     return {number: path for number, path in chapters.items() if has_study(path)}
 
 
 def rows(
-    path:Path, # a module with a study
+    number:str, # of the chapter, '05'
+    path:Path, # its module
 ):  # yields rows of `COLUMNS`
     "Run a study and tell each of its numbers as it comes."
     module = import_module(f'attn_course.{path.stem}')
     versions = ' '.join(f'{n}={version(n)}' for n in ('fastai', 'torch'))
-    code = code_hash(path.read_text(encoding='utf-8'))
+    code = code_hash(ROOT, number, path.stem)
     for variant in module.VARIANTS:
         for seed in module.SEEDS:
             start = time.time()
@@ -44,7 +46,7 @@ def write(
     path:Path, # its module
 ):
     "Run a study to its end, then write its results."
-    found = list(rows(path))
+    found = list(rows(number, path))
     with open(RESULTS/f'{number}.csv', 'w', newline='', encoding='utf-8') as f:
         csv.writer(f, lineterminator='\n').writerows([COLUMNS, *found])
 

@@ -67,9 +67,9 @@ def run(
 )->tuple: # did it exit with 0, seconds, what it printed
     "Run `cmd` from the root of the course, without input."
     start = time.time()
-    proc = subprocess.Popen([str(c) for c in cmd], cwd=ROOT, env=clean_environ() | environ, text=True, errors='replace',
+    proc = subprocess.Popen([str(c) for c in cmd], cwd=ROOT, env=clean_environ() | environ, start_new_session=True,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            start_new_session=True)
+                            text=True, errors='replace')
     try: out = proc.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
         os.killpg(proc.pid, signal.SIGKILL)
@@ -95,8 +95,9 @@ def run_all(
     timeout:int=TIMEOUT, # seconds for each
 )->list: # for each job: did it pass?
     "Run the jobs side by side, one thread of computing each, and report each as it ends."
+    environ = dict(OMP_NUM_THREADS='1', MPLBACKEND='agg')
     with ThreadPoolExecutor(workers) as pool:
-        going = {pool.submit(run, cmd, timeout, OMP_NUM_THREADS='1', MPLBACKEND='agg'): name for name, cmd in jobs.items()}
+        going = {pool.submit(run, cmd, timeout, **environ): name for name, cmd in jobs.items()}
         res = []
         for done in as_completed(going):
             ok, seconds, out = done.result()

@@ -35,8 +35,8 @@ def export_copy(
     "Export the notebooks of a copy."
     for name in modules(tree/'attn_course'): (tree/'attn_course'/name).unlink()
     cmd = [sys.executable, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()']
-    done = subprocess.run(cmd, cwd=tree, env=clean_environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.stdout if done.returncode else ''
+    done = subprocess.run(cmd, cwd=tree, env=clean_environ(), capture_output=True, text=True)
+    return done.stdout + done.stderr if done.returncode else ''
 
 
 def first_difference(
@@ -45,7 +45,8 @@ def first_difference(
     exported:str, # its text as exported
 )->str: # a few lines
     "How a module differs from its notebook."
-    diff = difflib.unified_diff(ours.splitlines(), exported.splitlines(), f'attn_course/{name}', 'its notebook', n=1, lineterm='')
+    names = f'attn_course/{name}', 'its notebook'
+    diff = difflib.unified_diff(ours.splitlines(), exported.splitlines(), *names, n=1, lineterm='')
     return '\n'.join(list(diff)[:12])
 
 
@@ -67,7 +68,7 @@ def check_modules()->list: # for each check: did it pass?
         if said := export_copy(tree): return [report('the notebooks can be exported', False, said)]
         ours, exported = modules(PACKAGE), modules(tree/'attn_course')
     lost = [f'attn_course/{n} is missing: run `make export`' for n in exported if n not in ours]
-    lost += [f'attn_course/{n} has no notebook: delete it, or give it back its notebook' for n in ours if n not in exported]
+    lost += [f'attn_course/{n} has no notebook: delete it' for n in ours if n not in exported]
     changed = [first_difference(n, ours[n], exported[n]) for n in exported if n in ours and ours[n] != exported[n]]
     said = '\n'.join(changed + ['Notebooks were changed: run `make export` and the package follows.'])
     return [report(f'each of {len(exported)} modules has its notebook', not lost, '\n'.join(lost)),
@@ -95,7 +96,15 @@ def check_lint(
     "The rules of the notebooks, and the planted violations each of them must find."
     lint = [sys.executable, ROOT/'tools'/'check_nbs.py']
     rules = {f'the rules are kept in {nb.stem}': [*lint, nb.relative_to(NBS)] for nb in nbs}
-    return run_all((rules or {'the rules are kept': lint}) | {'every rule finds its planted violation': [*lint, '--self-test']})
+    rules = rules or {'the rules are kept': lint}
+    return run_all(rules | {'every rule finds its planted violation': [*lint, '--self-test']})
+
+
+PROVE = '''
+import sys
+from attn_course.exercise import prove
+sys.exit('\\n'.join(prove(sys.argv[1])) or 0)
+'''
 
 
 def check_exercises(
@@ -104,24 +113,21 @@ def check_exercises(
     "Do the checkers of each chapter accept its solutions and reject wrong answers?"
     todo = {p.stem for p in (NBS/'exercises').glob('*.py')}
     if nbs: todo &= {p.name[:2] for p in nbs if p.parent == NBS}
-    code = 'import sys; from attn_course.exercise import prove; found = prove(sys.argv[1]); sys.exit("\\n".join(found) or 0)'
-    return run_all({f'exercises of chapter {n}': [sys.executable, '-c', code, n] for n in sorted(todo)})
+    return run_all({f'exercises of chapter {n}': [sys.executable, '-c', PROVE, n] for n in sorted(todo)})
 
 
 WHEEL_CHECK = '''
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 import attn_course
 here = Path(attn_course.__file__).resolve().parent
 assert here.is_relative_to(Path(sys.prefix).resolve()), f'the package came from {here}'
 lost = [f for f in sys.argv[1:] if not (here/f).is_file()]
 assert not lost, f'the wheel lacks {lost}'
-font = Path(find_spec('matplotlib').origin).parent/'mpl-data'/'fonts'/'ttf'/'DejaVuSans.ttf'
-assert font.is_file(), f'{font} is missing: matplotlib no longer ships the glyphs'
 for f in sys.argv[1:]:
     if f.endswith('.py') and '/' not in f: import_module('attn_course.' + f[:-3])
+import_module('attn_course.data').make_scenes(1)
 '''
 
 
@@ -148,7 +154,8 @@ def main()->int: # exit status
     names = parser.parse_args().notebooks
     nbs = chosen(names)
     some = nbs if names else []
-    res = check_modules() + check_readme() + check_committed() + check_lint(some) + run_all(jobs(nbs)) + check_exercises(some)
+    res = check_modules() + check_readme() + check_committed() + check_lint(some)
+    res += run_all(jobs(nbs)) + check_exercises(some)
     return finish(res if names else res + check_wheel())
 
 
