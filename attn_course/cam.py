@@ -301,7 +301,7 @@ def _repeating(model, layer, outputs, image, acts, own=False):
 
 # %% ../nbs/07_cam.ipynb #0b6c5067
 class _Run:
-    "One forward of a model over a batch, and everything that methods need of it."
+    "One forward of a model over a batch, and what methods ask of it: each need is a method of this class."
 
     def __init__(self, model, xb, layers, targets, needs):
         self.model, self.xb = model, xb
@@ -312,41 +312,50 @@ class _Run:
             if 'grads' not in needs: stack.enter_context(torch.no_grad())
             out = model(xb)
             self.scores = [_Score(t, out) for t in targets]
-            self._acts = {name: _checked(rec.acts[name], name, 'activations') for name in layers}
-            self._grads = [self._backward(rec, score(out), layers) for score in self.scores if 'grads' in needs]
+            last = {name: _last_call(rec.acts, name) for name in layers}
+            self._acts = {name: _checked(rec.acts[call], name, 'activations') for name, call in last.items()}
+            self._grads = [_backward(rec, score(out), last) for score in self.scores if 'grads' in needs]
         self.out = tree_map(_copy, out)
-
-    def _backward(self, rec, score, layers):
-        rec.backward(score)
-        return {name: _checked(rec.grads[name], name, 'gradients') for name in layers}
 
     def acts(self, layer, t): return _full(self._acts[layer])
     def grads(self, layer, t): return _full(self._grads[t][layer])
     def images(self, layer, t): return self.xb
-
+    def weights(self, layer, t): return _linear_weights(self.model, self._acts[layer], self.out, self.scores[t], layer)
     def rerun(self, layer, t): return lambda image, images: self.scores[t](self.model(images), image)
 
     def rescore(self, layer, t):
-        def rescore(image, acts):
-            acts = acts.to(self._acts[layer].dtype)
+        def score(image, acts, own=False):
             xb = self.xb[image:image + 1].expand(len(acts), *self.xb.shape[1:])
-            def score(own):
-                with _repeating(self.model, layer, self.before[layer], image, acts, own):
-                    return _full(self.scores[t](self.model(xb), image))
-            try: return score(own=False)
-            except RuntimeError as e:
-                if 'single memory location' not in str(e): raise
-                return score(own=True)
-        return rescore
+            with _repeating(self.model, layer, self.before[layer], image, acts.to(self._acts[layer].dtype), own):
+                return _full(self.scores[t](self.model(xb), image))
+        return lambda image, acts: _retry_with_copies(score, image, acts)
 
-    def weights(self, layer, t):
-        acts, score = self._acts[layer], self.scores[t]
-        if score.fn: raise ValueError('CAM needs a class as its target, not a function; gradcam takes both.')
-        for m in reversed(list(self.model.modules())):
-            if isinstance(m, nn.Linear) and (m.in_features, m.out_features) == (acts.shape[1], self.out.shape[1]):
-                if torch.allclose(m(acts.mean((2, 3))), self.out, rtol=1e-2, atol=1e-3): return _full(m.weight[score.classes])
-        raise ValueError(f'CAM is exact only where one linear layer follows the mean over places; this is not so after '
-                         f'{layer!r}. Use gradcam or hirescam, which work with any head.')
+# %% ../nbs/07_cam.ipynb #d398bc0e
+def _backward(rec, score, last):
+    "Gradients of a score at each layer, {layer: (bs, c, h, w)}."
+    rec.backward(score)
+    return {name: _checked(rec.grads[call], name, 'gradients') for name, call in last.items()}
+
+
+def _last_call(acts, name): return [n for n in acts if n == name or n.startswith(f'{name}@')][-1]
+
+
+def _retry_with_copies(score, image, acts):
+    "Views first; a model that works in place refuses them and gets copies."
+    try: return score(image, acts)
+    except RuntimeError as e:
+        if 'single memory location' not in str(e): raise
+        return score(image, acts, own=True)
+
+
+def _linear_weights(model, acts, out, score, layer):
+    "The rows (bs, c) of the linear layer that, after the mean over places, gives the model's own logits."
+    if score.fn: raise ValueError('CAM needs a class as its target, not a function; gradcam takes both.')
+    for m in reversed(list(model.modules())):
+        if isinstance(m, nn.Linear) and (m.in_features, m.out_features) == (acts.shape[1], out.shape[1]):
+            if torch.allclose(m(acts.mean((2, 3))), out, rtol=1e-2, atol=1e-3): return _full(m.weight[score.classes])
+    raise ValueError(f'CAM is exact only where one linear layer follows the mean over places; this is not so after '
+                     f'{layer!r}. Use gradcam or hirescam, which work with any head.')
 
 # %% ../nbs/07_cam.ipynb #4cf67ef8
 def _full(t): return t.detach().float() if t.dtype in (torch.half, torch.bfloat16) else t.detach()

@@ -48,7 +48,7 @@ class LayerDict(dict):
     def __missing__(self, name):
         raise KeyError(f'No {self.kind} of {name!r} captured; there is {", ".join(self) or "none"}.')
 
-
+# %% ../nbs/06_capture.ipynb #300b4d11
 class Record:
     """What `capture` saw in the latest forward of the model.
 
@@ -200,7 +200,7 @@ def capture(
         yield rec
     if not (rec.acts or rec.attn or rec.gates): raise RuntimeError(_nothing(model, targets))
 
-
+# %% ../nbs/06_capture.ipynb #761b4fd1
 def _start_forward(rec, no_graph_yet):
     rec.clear()
     if no_graph_yet: torch.set_grad_enabled(False)

@@ -606,7 +606,9 @@ class CaptionTokens(DisplayedTransform):
         if len(words) + 2 > self.length: raise ValueError(f'{len(words)} words do not fit into {self.length} tokens.')
         return TensorCaption([1, *(self.o2i[w] for w in words), 2, *[0]*(self.length - len(words) - 2)])
 
-    def decodes(self, o:TensorCaption) -> TitledStr:
+    def decodes(self,
+        o:TensorCaption, # (length,) token numbers
+    ) -> TitledStr:
         "The words up to the first end token."
         ids = o.tolist()
         return TitledStr(' '.join(self.vocab[i] for i in ids[:ids.index(2) if 2 in ids else None] if i > 2))
@@ -626,7 +628,11 @@ class CodeMask(DisplayedTransform):
         vocab:list, # name of each code
     ): self.vocab = vocab
 
-    def encodes(self, o): return PILMask.create(o)
+    def encodes(self,
+        o, # int (h, w) array of codes
+    ):
+        "A mask of codes."
+        return PILMask.create(o)
 
 
 def CodeBlock(
@@ -688,14 +694,31 @@ class Arrays:
 
     def __len__(self): return len(self.x)
     def __getitem__(self, i): return TensorImage(self.x[i]), TensorCategory(self.y[i])
-    def decode(self, o, full=True): return o[0], Category(str(self.vocab[int(o[1])]))
-    def new_empty(self): return Arrays(self.x[:0], self.y[:0], self.vocab)
+    def new_empty(self):
+        "The same without its pictures, for export."
+        return Arrays(self.x[:0], self.y[:0], self.vocab)
+
+    def decode(self,
+        o, # (picture (c, h, w), label number)
+        full:bool=True, # as fastai asks; a label is always decoded
+    ):
+        "The picture and its label's name."
+        return o[0], Category(str(self.vocab[int(o[1])]))
 
 
 class ArrayDL(TfmdDL):
     "A DataLoader that slices its batches out of `Arrays`."
-    def create_item(self, i): return 0 if i is None else i
-    def create_batch(self, idxs): return self.dataset[torch.as_tensor(idxs)]
+    def create_item(self,
+        i, # position of a picture; None for the next
+    ):
+        "The position itself: pictures are taken batch by batch."
+        return 0 if i is None else i
+
+    def create_batch(self,
+        idxs, # positions of the pictures, (bs,)
+    ):
+        "Pictures (bs, c, h, w) and labels (bs,)."
+        return self.dataset[torch.as_tensor(idxs)]
 
 # %% ../nbs/workbench/00_data.ipynb #data0100
 def array_dls(

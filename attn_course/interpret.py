@@ -86,7 +86,7 @@ def _as_class(target, names):
     close = difflib.get_close_matches(target, names, 5, .5) or names[:8]
     raise ValueError(f'There is no class {target!r}; similar are {", ".join(close)}.')
 
-
+# %% ../nbs/08_interpret.ipynb #d8a521d7
 def _preparer(model, prepare):
     "The function from a picture to a batch of one: `prepare`, or what the learner does in validation."
     if prepare is not None:
@@ -214,7 +214,7 @@ def _with_maps(learn, xb, pictures, titles, preds, targs, target, method, layer,
     for ax, strip, title in zip(axes.flat, strips, titles):
         ax.imshow(strip)
         ax.set_title(title, fontsize=9)
-    return AltFigure(fig, alt(found), photo=True)
+    return AltFigure(fig, alt, photo=True)
 
 
 def _strip(picture, maps, least=144, **kwargs):
@@ -246,17 +246,17 @@ def top_losses_figure(
     outs = interp.dl._pre_show_batch(inps + decoded, max_n=len(idx))[2]
     titles = [f'{_label(o[1])}/{_label(s[1])} / {l.item():.2f} / {p.max().item():.2f}'
               for s, o, l, p in zip(shown, outs, losses, preds)]
-    def alt(found): return (f'The {len(titles)} pictures with the {"largest" if largest else "smallest"} losses beside their '
-                            f'{method} maps; prediction/actual/loss/probability: {"; ".join(titles)}.')
+    alt = (f'The {len(titles)} pictures with the {"largest" if largest else "smallest"} losses beside their '
+           f'{method} maps; prediction/actual/loss/probability: {"; ".join(titles)}.')
     return _with_maps(interp.learn, inps[0], [_shown(s[0]) for s in shown], titles, preds, targs, target, method, layer,
                       ncols, size, alt, **kwargs)
 
-
+# %% ../nbs/08_interpret.ipynb #2fa343db
 def _label(y): return ';'.join(map(str, y)) if isinstance(y, (list, tuple)) or hasattr(y, 'items') else str(y)
 def _shown(x): return x.as_subclass(Tensor).float().clamp(0, 1) if isinstance(x, Tensor) else x
 
-# %% ../nbs/08_interpret.ipynb #2fa343db
-_fastai_plot_top_losses = Interpretation.plot_top_losses
+# %% ../nbs/08_interpret.ipynb #26b1bc76
+_fastai_plot_top_losses = getattr(Interpretation.plot_top_losses, 'original', Interpretation.plot_top_losses)
 
 
 @patch
@@ -270,8 +270,10 @@ def plot_top_losses(self:Interpretation,
     if not heatmap: return _fastai_plot_top_losses(self, k, largest, **kwargs)
     display(top_losses_figure(self, k, largest, **kwargs))
 
+Interpretation.plot_top_losses.original = _fastai_plot_top_losses
+
 # %% ../nbs/08_interpret.ipynb #64c90f0d
-_fastai_show_results = Learner.show_results
+_fastai_show_results = getattr(Learner.show_results, 'original', Learner.show_results)
 
 
 @patch
@@ -287,7 +289,9 @@ def show_results(self:Learner,
     if not heatmap: return _fastai_show_results(self, ds_idx, dl, max_n, shuffle, **kwargs)
     display(results_figure(self, dl or self.dls[ds_idx].new(shuffle=shuffle), max_n, **kwargs))
 
+Learner.show_results.original = _fastai_show_results
 
+# %% ../nbs/08_interpret.ipynb #78ea9206
 def results_figure(
     learn:Learner, # a learner of images
     dl, # a DataLoader of it; its first batch is shown
@@ -304,7 +308,7 @@ def results_figure(
     with learn.no_bar(): preds, targs, decoded = learn.get_preds(dl=[b], with_decoded=True)
     _, _, shown, outs = dl.show_results(b, decoded, max_n=max_n, show=False)
     titles = [f'{_label(o[0])}/{_label(s[1])}' for s, o in zip(shown, outs)]
-    def alt(found): return f'Pictures beside their {method} maps; prediction/actual: {"; ".join(titles)}.'
+    alt = f'Pictures beside their {method} maps; prediction/actual: {"; ".join(titles)}.'
     return _with_maps(learn, b[0], [_shown(s[0]) for s in shown], titles, preds, targs, target, method, layer,
                       ncols, size, alt, **kwargs)
 
@@ -328,7 +332,7 @@ def explore_losses(
         return _strip(shown[i], [m], least=192, colours=colours), said
     return ParamExplorer(picture, note=note, rank=(1, len(losses), 1), order=list(orders), map_for=list(maps))
 
-
+# %% ../nbs/08_interpret.ipynb #07c35dd8
 def _all_maps(interp, method, layer):
     "Pictures, maps by what they are for, titles and losses of a whole Interpretation, batch by batch."
     names, shown, titles, parts = _vocab(interp.learn, None), [], [], []
