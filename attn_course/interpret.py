@@ -125,7 +125,7 @@ def show_heatmap(
     layer=None, # name or submodule; None takes the last layer with places
     prepare=None, # function from a Pillow picture to a tensor (3, h, w); None does what the learner does
     labels=None, # names of the classes; None takes the learner's vocabulary
-    size:float=3., # height of a picture in inches
+    size:float=2., # height of a picture in inches
     **kwargs, # colours, alpha, scale, by_weight, smooth: as `overlay` takes them
 ) -> AltFigure: # the original with a map for each target; `.maps` holds the raw maps, `.box` the part that was seen
     """What a network looks at in a picture, drawn over the original.

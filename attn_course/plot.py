@@ -30,7 +30,7 @@ class AltFigure(AltImage):
     def __init__(self,
         fig:Figure, # any matplotlib figure
         alt:str, # the finding, at least 40 characters
-        photo:bool=False, # True stores the HTML part as JPEG: smaller for photos
+        photo:bool=False, # True stores it small, as for photos
         dpi:int=100, # dots per inch
     ):
         canvas = FigureCanvasAgg(fig)

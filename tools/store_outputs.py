@@ -1,5 +1,5 @@
 """Run notebooks from a fresh kernel and store what they show: `make outputs NB=07`."""
-import json, re, sys, time
+import json, os, re, sys, time
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nbdev.config import get_config
 from run_nbs import NBS, ROOT, all_notebooks, find_notebook
 
 TIMEOUT = 600
+os.environ.setdefault('PYTHONWARNINGS', 'ignore:`torch.jit.script` is deprecated:FutureWarning') # said by timm at import
 MAX_LIVE = 100_000
 TRIMMED = '<!-- alive in JupyterLab and in the pages of make html -->'
 WIDGET_VIEW = 'application/vnd.jupyter.widget-view+json'
