@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .capture import undisturbed
 from .cam import METHODS, heatmaps, mass_inside
-from .plot import AltFigure, blank_figure
+from .plot import AltFigure, picture_axes
 from .render import overlay, to_rgb
 from .widgets import ParamExplorer, describe_map
 
@@ -170,11 +170,10 @@ def _titles(model, xb, targets, names):
 def _row(pictures, titles, size, alt):
     "Pictures side by side as one figure."
     width = size*pictures[0].shape[1]/pictures[0].shape[0]
-    fig, axes = blank_figure(1, len(pictures), (width, size + .4))
+    fig, axes = picture_axes(1, len(pictures), (width, size))
     for ax, rgb, title in zip(axes[0], pictures, titles):
         ax.imshow(rgb)
         ax.set_title(title, fontsize=10)
-        ax.axis('off')
     return AltFigure(fig, alt, photo=True)
 
 # %% ../nbs/08_interpret.ipynb #9efbb18a
@@ -209,8 +208,7 @@ def _with_maps(learn, xb, pictures, titles, preds, targs, target, method, layer,
     strips = [_strip(p, [m[i] for m in found], **kwargs) for i, p in enumerate(pictures)]
     ncols = ncols or min(len(strips), max(1, 6//(1 + len(found))))
     wide = strips[0].shape[1]/strips[0].shape[0]
-    fig, axes = blank_figure(-(-len(strips)//ncols), ncols, (size*wide, size + .25))
-    for ax in axes.flat: ax.axis('off')
+    fig, axes = picture_axes(-(-len(strips)//ncols), ncols, (size*wide, size))
     for ax, strip, title in zip(axes.flat, strips, titles):
         ax.imshow(strip)
         ax.set_title(title, fontsize=9)

@@ -129,11 +129,12 @@ def overlay(
 def to_png(
     rgb, # a picture, as `to_rgb` takes it
     colours:int=None, # reduce to so many colours, up to 256: a fraction of the size
-    most:int=None, # shrink to at most so many pixels a row
+    most:int=None, # shrink to at most so many pixels in all
 ) -> bytes: # PNG file
     "A picture as PNG bytes."
     img = Image.fromarray(to_rgb(rgb))
-    if most and img.width > most: img = img.resize((most, round(img.height*most/img.width)), Image.Resampling.LANCZOS)
+    shrink = (most/(img.width*img.height))**.5 if most else 1
+    if shrink < 1: img = img.resize((round(img.width*shrink), round(img.height*shrink)), Image.Resampling.LANCZOS)
     if colours: img = img.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return _encode(img, 'PNG', optimize=True)
 
@@ -176,8 +177,8 @@ def alt_bundle(
 ) -> dict: # mime bundle with text/html, image/png and text/plain
     "What a notebook needs to show a picture together with its alt text."
     text = alt.replace('&', '&amp;').replace('"', '&quot;').replace('<', '&lt;')
-    png = to_png(rgb, 64, 400) if photo else to_png(rgb, 256)
-    url = data_url(to_webp(rgb, 60) if photo else png)
+    png = to_png(rgb, 32, 40_000) if photo else to_png(rgb, 256)
+    url = data_url(to_webp(rgb, 45) if photo else png)
     style = f'width:{width}px;max-width:100%' if width else 'max-width:100%'
     return {'text/html': f'<img src="{url}" alt="{text}" style="{style}">',
             'image/png': base64.b64encode(png).decode(), 'text/plain': alt}

@@ -310,7 +310,7 @@ def _repr_mimebundle_(self:HeatmapExplorer, **kwargs):
     "The widget's view, the HTML that lives without a kernel, a PNG and the caption as text."
     view = AnyWidget._repr_mimebundle_(self, **kwargs)
     data, meta = view if isinstance(view, tuple) else (view, {})
-    png = base64.b64encode(to_png(self.still(), 64, 280)).decode()
+    png = base64.b64encode(to_png(self.still(), 32, 30_000)).decode()
     return {**data, 'text/plain': repr(self), 'text/html': self.html(), 'image/png': png}, meta
 
 # %% ../nbs/workbench/03_widgets.ipynb #e0d07b92
