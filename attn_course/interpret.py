@@ -251,7 +251,11 @@ def top_losses_figure(
 
 # %% ../nbs/08_interpret.ipynb #2fa343db
 def _label(y): return ';'.join(map(str, y)) if isinstance(y, (list, tuple)) or hasattr(y, 'items') else str(y)
-def _shown(x): return x.as_subclass(Tensor).float().clamp(0, 1) if isinstance(x, Tensor) else x
+def _shown(x):
+    "A picture as fastai shows it, whole numbers 0..255 or floats 0..1, within its range."
+    if not isinstance(x, Tensor): return x
+    x = x.as_subclass(Tensor)
+    return x.clamp(0, 1) if x.is_floating_point() else x.clamp(0, 255).to(torch.uint8)
 
 # %% ../nbs/08_interpret.ipynb #26b1bc76
 _fastai_plot_top_losses = getattr(Interpretation.plot_top_losses, 'original', Interpretation.plot_top_losses)
