@@ -705,7 +705,7 @@ class Arrays:
         "The picture and its label's name."
         return o[0], Category(str(self.vocab[int(o[1])]))
 
-
+# %% ../nbs/workbench/00_data.ipynb #data0099b
 class ArrayDL(TfmdDL):
     "A DataLoader that slices its batches out of `Arrays`."
     def create_item(self,

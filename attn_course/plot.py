@@ -39,7 +39,7 @@ def picture_axes(
     for ax in axes.flat: ax.axis('off')
     return fig, axes
 
-
+# %% ../nbs/workbench/02_plot.ipynb #ddc930f1
 class AltFigure(AltImage):
     "A matplotlib figure together with the sentence that states its finding."
 
