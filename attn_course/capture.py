@@ -116,7 +116,7 @@ def _act_hook(rec, name, grads):
         return _with_tensor(out, at, act.clone().as_subclass(type(t)))
     return hook
 
-
+# %% ../nbs/06_capture.ipynb #edfdb7aa
 def _free_name(name, taken):
     "`name`, or `name@2` and so on when a layer runs several times in one forward."
     return next(n for n in (name if i == 1 else f'{name}@{i}' for i in range(1, len(taken) + 2)) if n not in taken)
