@@ -8,6 +8,7 @@ __all__ = ['METHODS', 'NEEDS', 'cam', 'peak_inside', 'mass_inside', 'grad_cam', 
            'heatmaps']
 
 # %% ../nbs/07_cam.ipynb #3381b07c
+import operator
 import weakref
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -154,12 +155,16 @@ def score_cam(
     "Channels weighted by the softmax of the scores of the picture seen through them; positive part."
     maps = []
     for n, (act, image) in enumerate(zip(acts, images)):
-        masks = F.interpolate(act[None], image.shape[1:], mode='bilinear', align_corners=False)[0]
-        lo, hi = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
-        masks = (masks - lo)/torch.where(hi > lo, hi - lo, 1)
-        scores = torch.cat([rerun(n, image*part[:, None]) for part in masks.to(image.dtype).split(32)])
+        scores = torch.cat([rerun(n, image*_through(part, image)) for part in act.split(32)])
         maps.append(torch.einsum('chw,c->hw', act, scores.to(act.dtype).softmax(0)).relu())
     return torch.stack(maps)
+
+
+def _through(part, image):
+    "Channels (n, h, w) enlarged to the picture and scaled to 0..1, as masks (n, 1, H, W)."
+    masks = F.interpolate(part[:, None], image.shape[1:], mode='bilinear', align_corners=False)
+    lo, hi = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+    return ((masks - lo)/torch.where(hi > lo, hi - lo, 1)).to(image.dtype)
 
 # %% ../nbs/07_cam.ipynb #ff719ca8
 @register_method('ablationcam', 'acts', 'rescore', source='Desai and Ramaswamy 2020')
@@ -192,16 +197,24 @@ def last_spatial_layer(
     xb:Tensor, # (bs, channels, H, W) a batch it accepts
 ) -> str: # name of the layer
     "The last layer whose output is a grid (bs, c, h, w), before pooling removes it. Raises `ValueError` if there is none."
-    names = tuple(n for n, _ in model.named_modules())
+    names = xb.shape[1:], tuple(n for n, _ in model.named_modules())
     known = _last_layers.get(model)
     if known and known[0] == names: return known[1]
-    with undisturbed(model), torch.no_grad(), capture(model, '*') as rec: out = model(xb[:1])
-    grids = [n for n, a in rec.acts.items() if a.ndim == 4 and a.shape[2]*a.shape[3] > 1]
+    with undisturbed(model), torch.no_grad(), capture(model, '*') as rec: out = model(xb[:1].clone())
+    grids = [n for n, a in rec.acts.items() if _is_grid(a, xb.shape)]
     if isinstance(out, Tensor) and out.ndim == 4: raise ValueError(
         'The model puts out a grid, so no layer is the last before pooling: say layer=, one of ' + _some(grids) + '.')
     if not grids: raise ValueError(f'No layer of this {type(model).__name__} puts out a grid (bs, c, h, w) with several places.')
+    after = list(rec.acts.values())[list(rec.acts).index(grids[-1]) + 1:]
+    if any(a.ndim == 3 and min(a.shape[1:]) > 1 for a in after): raise ValueError(
+        f'After {grids[-1]!r} this {type(model).__name__} works with tokens: say layer=, the name of a layer that puts out a grid.')
     _last_layers[model] = names, grids[-1].split('@')[0]
     return _last_layers[model][1]
+
+
+def _is_grid(a, shape):
+    "Is `a` (bs, c, h, w) with several places and about the proportions of the images?"
+    return a.ndim == 4 and a.shape[2]*a.shape[3] > 1 and abs(a.shape[2]*shape[3] - a.shape[3]*shape[2]) <= max(shape[2:])
 
 
 def _some(names, most=8): return ', '.join(names[-most:])
@@ -233,7 +246,7 @@ def _classes(target, out):
     n = out.shape[1]
     if isinstance(target, str) and target == 'pred': return out.argmax(1)
     if isinstance(target, Tensor) and target.ndim: classes = target.as_subclass(Tensor).to(out.device)
-    elif isinstance(target, int) or isinstance(target, Tensor): classes = torch.full((len(out),), int(target), device=out.device)
+    elif hasattr(target, '__index__'): classes = torch.full((len(out),), operator.index(target), device=out.device)
     else: raise ValueError(f"target is a class number, 'pred', a tensor (bs,), a function, or a list of these, not {target!r}.")
     if classes.shape != (len(out),) or classes.is_floating_point(): raise ValueError(
         f'A target tensor holds one class number for each of the {len(out)} images, not {_said(classes)}.')
@@ -253,51 +266,57 @@ def _beside(model, layer):
 
 
 @contextmanager
-def _remember_before(model, layer, outputs):
-    "Fill `outputs`, module -> list, with what runs beside the path before `layer` does."
-    reached = []
-    def keep(module, args, out):
-        if not reached: outputs.setdefault(module, []).append(tree_map(_copy, out))
-    handles = [m.register_forward_hook(keep) for m in _beside(model, layer)]
-    handles.append(model.get_submodule(layer).register_forward_hook(lambda *_: reached.append(True)))
+def _remember_before(model, layer, calls):
+    "Fill `calls` with (module, output) of what runs beside the path to `layer`, up to the layer's last call."
+    target, inside, seen = model.get_submodule(layer), [], []
+    def enter(module, args): inside.append(module)
+    def leave(module, args, out):
+        inside.pop()
+        if not inside: seen.append((module, tree_map(_copy, out)))
+    modules = {target, *_beside(model, layer)}
+    handles = [h for m in modules for h in (m.register_forward_pre_hook(enter), m.register_forward_hook(leave))]
     try: yield
     finally:
         for h in handles: h.remove()
+    calls += seen[:max((i for i, (m, _) in enumerate(seen) if m is target), default=0)]
 
 
 def _copy(t): return t.detach().clone() if isinstance(t, Tensor) else t
 
 # %% ../nbs/07_cam.ipynb #7581ae07
 @contextmanager
-def _repeating(model, layer, outputs, image, acts, own=False):
-    "A model that, up to `layer`, repeats what it put out for one image, and there puts out `acts` (n, c, h, w)."
-    def for_all(t):
-        if not isinstance(t, Tensor): return t
-        t = t[image:image + 1].expand(len(acts), *t.shape[1:]) # n views of one tensor,
-        return t.clone() if own or len(acts) == 1 else t # or n copies, for models that go on in place
-    reached, old = [], {}
+def _repeating(model, layer, calls, answer):
+    "A model that repeats `calls` as `answer` says and at `layer` puts out `answer(None)`; then it computes as ever."
+    queue, due, old, handles = [*calls, (model.get_submodule(layer), None)], [], {}, []
 
-    def repeat(module, values):
-        values, compute = iter(values), module.forward
+    def replace(module, compute):
         def forward(*args, **kwargs):
-            value = None if reached else next(values, None)
-            return compute(*args, **kwargs) if value is None else tree_map(for_all, value)
+            due.append(answer(queue.pop(0)[1]) if queue and queue[0][0] is module else None)
+            return compute(*args, **kwargs) if due[-1] is None else due[-1]
         return forward
 
-    def replaced(*args, **kwargs):
-        reached.append(True)
-        return acts.clone()
+    def last_word(module, args, out): return due.pop() # the caller's own hooks have had their say the first time
 
-    new = {m: repeat(m, values) for m, values in outputs.items()} | {model.get_submodule(layer): replaced}
     try:
-        for m, forward in new.items():
+        for m in {m for m, _ in queue}:
             old[m] = m.__dict__.get('forward')
-            m.forward = forward
+            m.forward = replace(m, m.forward)
+            handles.append(m.register_forward_hook(last_word))
         yield
     finally:
+        for h in handles: h.remove()
         for m, forward in old.items():
             if forward is None: del m.forward
             else: m.forward = forward
+
+
+def _variants(acts, image, bs, own):
+    "What to answer for one image of a batch: `acts` at the layer, before it a view (or copy) for each row of `acts`."
+    def one(t):
+        if not isinstance(t, Tensor) or t.ndim == 0 or len(t) != bs: return t
+        t = t[image:image + 1].expand(len(acts), *t.shape[1:])
+        return t.clone() if own or len(acts) == 1 else t
+    return lambda out: acts.clone() if out is None else tree_map(one, out)
 
 # %% ../nbs/07_cam.ipynb #0b6c5067
 class _Run:
@@ -305,12 +324,12 @@ class _Run:
 
     def __init__(self, model, xb, layers, targets, needs):
         self.model, self.xb = model, xb
-        self.before = {name: {} for name in layers} if 'rescore' in needs else {}
+        self.before = {name: [] for name in layers} if 'rescore' in needs else {}
         with ExitStack() as stack:
-            for name, outputs in self.before.items(): stack.enter_context(_remember_before(model, name, outputs))
+            for name, calls in self.before.items(): stack.enter_context(_remember_before(model, name, calls))
             rec = stack.enter_context(capture(model, layers, grads='grads' in needs))
             if 'grads' not in needs: stack.enter_context(torch.no_grad())
-            out = model(xb)
+            out = model(xb.clone()) # a model may work in place
             self.scores = [_Score(t, out) for t in targets]
             last = {name: _last_call(rec.acts, name) for name in layers}
             self._acts = {name: _checked(rec.acts[call], name, 'activations') for name, call in last.items()}
@@ -326,8 +345,9 @@ class _Run:
     def rescore(self, layer, t):
         def score(image, acts, own=False):
             xb = self.xb[image:image + 1].expand(len(acts), *self.xb.shape[1:])
-            with _repeating(self.model, layer, self.before[layer], image, acts.to(self._acts[layer].dtype), own):
-                return _full(self.scores[t](self.model(xb), image))
+            answer = _variants(acts.to(self._acts[layer].dtype), image, len(self.xb), own)
+            with _repeating(self.model, layer, self.before[layer], answer):
+                return _full(self.scores[t](self.model(xb.clone() if own or len(xb) == 1 else xb), image))
         return lambda image, acts: _retry_with_copies(score, image, acts)
 
 # %% ../nbs/07_cam.ipynb #d398bc0e
@@ -337,7 +357,11 @@ def _backward(rec, score, last):
     return {name: _checked(rec.grads[call], name, 'gradients') for name, call in last.items()}
 
 
-def _last_call(acts, name): return [n for n in acts if n == name or n.startswith(f'{name}@')][-1]
+def _last_call(acts, name):
+    "The key of a layer's last call in the record."
+    calls = [n for n in acts if n == name or n.startswith(f'{name}@')]
+    if not calls: raise ValueError(f'Layer {name!r} did not run, or put out no tensor: choose another.')
+    return calls[-1]
 
 
 def _retry_with_copies(score, image, acts):
@@ -353,7 +377,7 @@ def _linear_weights(model, acts, out, score, layer):
     if score.fn: raise ValueError('CAM needs a class as its target, not a function; gradcam takes both.')
     for m in reversed(list(model.modules())):
         if isinstance(m, nn.Linear) and (m.in_features, m.out_features) == (acts.shape[1], out.shape[1]):
-            if torch.allclose(m(acts.mean((2, 3))), out, rtol=1e-2, atol=1e-3): return _full(m.weight[score.classes])
+            if torch.allclose(m(acts.mean((2, 3))), out, rtol=1e-2, atol=float(1e-3*out.abs().max())): return _full(m.weight[score.classes])
     raise ValueError(f'CAM is exact only where one linear layer follows the mean over places; this is not so after '
                      f'{layer!r}. Use gradcam or hirescam, which work with any head.')
 

@@ -103,6 +103,7 @@ def _with_tensor(out, at, new):
 
 def _act_hook(rec, name, grads):
     "A forward hook that records a layer's output and, with `grads`, starts the graph there."
+    grad_store = rec.grads # not `rec`, which holds the tensor: that would be a cycle
     def hook(layer, args, out):
         at, t = _first_tensor(out)
         if t is None: return
@@ -112,7 +113,7 @@ def _act_hook(rec, name, grads):
         rec.acts[key] = act
         if not record_grad: return
         torch.set_grad_enabled(True)
-        act.requires_grad_().register_hook(lambda g: rec.grads.__setitem__(key, g.detach()))
+        act.requires_grad_().register_hook(lambda g: grad_store.__setitem__(key, g.detach()))
         return _with_tensor(out, at, act.clone().as_subclass(type(t)))
     return hook
 
@@ -144,7 +145,7 @@ def _attn_hooks(rec, name, layer):
         return out[0], (attn.mean(-3) if average else attn) if need else None
 
     return [layer.register_forward_pre_hook(ask, with_kwargs=True),
-            layer.register_forward_hook(take, with_kwargs=True)]
+            layer.register_forward_hook(take, with_kwargs=True, prepend=True)] # before other hooks look
 
 # %% ../nbs/06_capture.ipynb #53813e3e
 _GATES = ('gate', 'scale_activation')
@@ -152,7 +153,7 @@ _GATES = ('gate', 'scale_activation')
 
 def _softmax_hook(rec, name):
     def hook(layer, args, out):
-        if out.ndim == 4: rec.attn[_free_name(name, rec.attn)] = out.as_subclass(Tensor).detach().clone()
+        if out.ndim == 4 and layer.dim in (-1, 3): rec.attn[_free_name(name, rec.attn)] = out.as_subclass(Tensor).detach().clone()
     return hook
 
 
