@@ -7,6 +7,9 @@ __all__ = ['seen_box', 'overlay_part', 'show_heatmap', 'top_losses_figure', 'res
 
 # %% ../nbs/08_interpret.ipynb #ad681497
 import difflib
+import io
+import random
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,6 @@ import torch
 import fastai.callback.progress
 from fastai.interpret import Interpretation
 from fastai.learner import Learner
-from fastai.vision.core import PILImage
 from fastcore.basics import patch, tuplify
 from IPython.display import display
 from PIL import Image, ImageOps
@@ -96,7 +98,20 @@ def _preparer(model, prepare):
         return batch
     if not hasattr(model, 'dls'): raise ValueError('A bare model does not say how it wants its pictures: give prepare=, '
                                                    'a function from a Pillow picture to a tensor (3, h, w).')
-    return lambda img: model.dls.test_dl([PILImage(img)]).one_batch()[0].as_subclass(Tensor)
+    def as_learner(img):
+        file = io.BytesIO() # a file, so that the learner opens it in its own way, grey for instance
+        img.save(file, 'BMP')
+        with _same_chance(): return model.dls.test_dl([file.getvalue()]).one_batch()[0].as_subclass(Tensor)
+    return as_learner
+
+
+@contextmanager
+def _same_chance():
+    "fastai's loaders draw random numbers; put the random states back."
+    state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        try: yield
+        finally: random.setstate(state)
 
 # %% ../nbs/08_interpret.ipynb #8fd8d679
 def overlay_part(
@@ -132,13 +147,14 @@ def show_heatmap(
 
     Raises `FileNotFoundError` for a missing file, `ValueError` for an unknown class, method or layer."""
     img, names, batch = _as_picture(picture), _vocab(model, labels), _preparer(model, prepare)
-    xb, asked = batch(img), [_as_class(t, names) for t in _listed(target)]
+    xb, asked = batch(img), list(dict.fromkeys(_as_class(t, names) for t in _listed(target)))
     found = heatmaps(model, xb, [method], asked, layer)
     box = seen_box(batch, img.size)
-    if box is None: img, box = _prepared(xb), (0, 0, *xb.shape[:1:-1])
+    if box is None: img, box = Image.fromarray(_prepared(xb)), (0, 0, *xb.shape[:1:-1])
+    img, shown_box = _shrunk(img, box)
     titles = _titles(model, xb, asked, names)
-    drawn = [overlay_part(img, m[0], box, **kwargs) for m in found.values()]
-    said = ' '.join(describe_map(m[0].cpu().numpy(), f'{method} for {t}') for m, t in zip(found.values(), titles))
+    drawn = [overlay_part(img, m[0].float(), shown_box, **kwargs) for m in found.values()]
+    said = ' '.join(describe_map(m[0].float().cpu().numpy(), f'{method} for {t}') for m, t in zip(found.values(), titles))
     figure = _row([to_rgb(img), *drawn], ['', *titles], size, said)
     figure.maps, figure.box = {t: m[0] for t, m in zip(titles, found.values())}, box
     return figure
@@ -155,6 +171,7 @@ def _prepared(xb):
 
 def _titles(model, xb, targets, names):
     "A title for each target: its name and, for a learner of single labels, its probability."
+    if all(callable(t) for t in targets): return ['the given score']*len(targets)
     net = model if isinstance(model, nn.Module) else model.model
     with undisturbed(net), torch.no_grad(): out = net(xb.to(next(net.parameters(), xb).device))[0]
     activation = getattr(getattr(model, 'loss_func', None), 'activation', None)
@@ -162,14 +179,22 @@ def _titles(model, xb, targets, names):
     said = []
     for t in targets:
         t = int(out.argmax()) if isinstance(t, str) else t
-        name = names[t] if names and isinstance(t, int) else f'class {t}' if isinstance(t, int) else 'the given score'
-        said.append(f'{name} {float(probs[t]):.2f}' if probs is not None and isinstance(t, int) else name)
+        if not isinstance(t, (int, np.integer)): said.append('the given score')
+        else:
+            name = names[t] if names and t < len(names) else f'class {t}'
+            said.append(name if probs is None else f'{name} {float(probs[t]):.2f}')
     return said
 
 
+def _shrunk(img, box, most=1200):
+    "A large picture at most `most` pixels a side, and the box in its pixels."
+    k = min(1, most/max(img.size))
+    return (img, box) if k == 1 else (img.resize([max(1, round(n*k)) for n in img.size]), [v*k for v in box])
+
+# %% ../nbs/08_interpret.ipynb #4e1afdfa
 def _row(pictures, titles, size, alt):
     "Pictures side by side as one figure."
-    width = size*pictures[0].shape[1]/pictures[0].shape[0]
+    width = size*min(max(pictures[0].shape[1]/pictures[0].shape[0], .25), 4)
     fig, axes = picture_axes(1, len(pictures), (width, size))
     for ax, rgb, title in zip(axes[0], pictures, titles):
         ax.imshow(rgb)
@@ -191,7 +216,7 @@ def _loss_target(target, pred, targ, method, names):
     if target == 'pred': return pred
     if target == 'targ': return targ
     if target != 'difference': return _as_class(target, names)
-    if set(METHODS[method].needs) - {'acts', 'grads'}:
+    if method in METHODS and set(METHODS[method].needs) - {'acts', 'grads'}:
         raise ValueError(f"target='difference' needs a method of activations and gradients, not {method!r}.")
     def difference(out):
         rows = torch.arange(len(out), device=out.device)
@@ -199,19 +224,22 @@ def _loss_target(target, pred, targ, method, names):
     return difference
 
 # %% ../nbs/08_interpret.ipynb #a719459b
-def _with_maps(learn, xb, pictures, titles, preds, targs, target, method, layer, ncols, size, alt, **kwargs):
+def _with_maps(learn, xb, pictures, titles, preds, targs, target, method, layer, ncols, size, alt, nrows=None,
+               figsize=None, title=None, **kwargs):
     "A figure of pictures, each beside a map for each target."
     names = _vocab(learn, None)
     pred, targ = _pair(preds, targs)
     asked = [_loss_target(t, pred, targ, method, names) for t in _listed(target)]
     found = list(heatmaps(learn, xb, [method], asked, layer).values())
     strips = [_strip(p, [m[i] for m in found], **kwargs) for i, p in enumerate(pictures)]
-    ncols = ncols or min(len(strips), max(1, 6//(1 + len(found))))
+    ncols = ncols or (-(-len(strips)//nrows) if nrows else min(len(strips), max(1, 6//(1 + len(found)))))
     wide = strips[0].shape[1]/strips[0].shape[0]
     fig, axes = picture_axes(-(-len(strips)//ncols), ncols, (size*wide, size))
     for ax, strip, title in zip(axes.flat, strips, titles):
         ax.imshow(strip)
         ax.set_title(title, fontsize=9)
+    if figsize: fig.set_size_inches(figsize)
+    if title: fig.suptitle(title, y=.02, fontsize=9)
     return AltFigure(fig, alt, photo=True)
 
 
@@ -236,7 +264,7 @@ def top_losses_figure(
     **kwargs, # colours, alpha, scale, by_weight, smooth: as `overlay` takes them
 ) -> AltFigure:
     "The pictures with the largest losses, each beside its heatmap. Raises `ValueError` for inputs that are no images."
-    losses, idx = interp.top_losses(k, largest) if isinstance(k, int) else (o[k] for o in interp.top_losses(None, largest))
+    losses, idx = interp.top_losses(k, largest) if k is None or hasattr(k, '__index__') else (o[k] for o in interp.top_losses(None, largest))
     with interp.learn.no_bar(): inps, preds, targs, decoded, _ = interp[idx]
     inps, targs_, decoded = tuplify(inps), tuplify(targs), tuplify(decoded)
     if inps[0].ndim != 4: raise ValueError(f'Heatmaps need images (bs, channels, h, w), these inputs are {tuple(inps[0].shape)}.')
