@@ -1,5 +1,5 @@
 """Run notebooks from a fresh kernel and store what they show: `make outputs NB=07`."""
-import json, os, re, sys, time
+import base64, io, json, os, re, sys, time
 from itertools import groupby
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert.filters import strip_ansi
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
+from PIL import Image
 
 from run_nbs import NBS, ROOT, all_notebooks, find_notebook
 
 TIMEOUT = 600
+MOST = 296_000 # bytes of a stored notebook
 os.environ.setdefault('PYTHONWARNINGS', 'ignore:`torch.jit.script` is deprecated:FutureWarning') # said by timm at import
 MAX_LIVE = 100_000
 TRIMMED = '<!-- alive in JupyterLab and in the pages of make html -->'
@@ -108,7 +110,25 @@ def tidy(
         if cell.cell_type == 'code': cell.outputs = [o for o in _joined(cell.outputs) if tidy_output(o)]
     cfg, res = get_config(path=ROOT), json.loads(nbformat.writes(nb))
     clean_nb(res, False, cfg.allowed_metadata_keys.split(), cfg.allowed_cell_metadata_keys.split(), cfg.clean_ids)
+    fit(res)
     return nb2str(res)
+
+
+def fit(
+    nb, # a notebook
+)->None: # its largest PNGs that stand beside an HTML picture shrink until the file fits
+    "Keep a stored notebook under MOST bytes; the page itself shows the HTML picture, which stays as it is."
+    for _ in range(200):
+        if len(nb2str(nb).encode()) <= MOST: return
+        pngs = [o['data'] for c in nb['cells'] for o in c.get('outputs', [])
+                if {'image/png', 'text/html'} <= set(o.get('data', {}))]
+        if not pngs: return
+        data = max(pngs, key=lambda d: len(d['image/png']))
+        img = Image.open(io.BytesIO(base64.b64decode(''.join(data['image/png'])))).convert('RGB')
+        small = img.resize([max(1, round(n*.85)) for n in img.size], Image.Resampling.LANCZOS).quantize(32)
+        file = io.BytesIO()
+        small.save(file, 'PNG', optimize=True)
+        data['image/png'] = base64.b64encode(file.getvalue()).decode()
 
 
 def has_stderr(
