@@ -123,7 +123,7 @@ def fit(
         pngs = [o['data'] for c in nb['cells'] for o in c.get('outputs', [])
                 if {'image/png', 'text/html'} <= set(o.get('data', {}))]
         if not pngs: return
-        data = max(pngs, key=lambda d: len(d['image/png']))
+        data = max(pngs, key=lambda d: len(''.join(d['image/png'])))
         img = Image.open(io.BytesIO(base64.b64decode(''.join(data['image/png'])))).convert('RGB')
         small = img.resize([max(1, round(n*.85)) for n in img.size], Image.Resampling.LANCZOS).quantize(32)
         file = io.BytesIO()
