@@ -7,6 +7,7 @@ __all__ = ['find_exercises', 'Verdict', 'check', 'Quiz', 'quiz', 'prove']
 
 # %% ../nbs/workbench/04_exercise.ipynb #d1191392
 import html
+import random
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,11 @@ class Quiz:
     def _one(self, i, q):
         choices = ''.join(f"<details><summary>{html.escape(text)}</summary>"
                           f"<p>{'✓' if right else '✗'} {html.escape(why)}</p></details>"
-                          for text, right, why in q['choices'])
+                          for text, right, why in _shuffled(q))
         return f"<p><b>{i}. {html.escape(q['ask'])}</b></p>{choices}"
+
+
+def _shuffled(q): return random.Random(q['ask']).sample(q['choices'], len(q['choices'])) # each question in an order of its own
 
 
 def quiz(

@@ -235,9 +235,9 @@ def _with_maps(learn, xb, pictures, titles, preds, targs, target, method, layer,
     ncols = ncols or (-(-len(strips)//nrows) if nrows else min(len(strips), max(1, 6//(1 + len(found)))))
     wide = strips[0].shape[1]/strips[0].shape[0]
     fig, axes = picture_axes(-(-len(strips)//ncols), ncols, (size*wide, size))
-    for ax, strip, title in zip(axes.flat, strips, titles):
+    for ax, strip, said in zip(axes.flat, strips, titles):
         ax.imshow(strip)
-        ax.set_title(title, fontsize=9)
+        ax.set_title(said, fontsize=9)
     if figsize: fig.set_size_inches(figsize)
     if title: fig.suptitle(title, y=.02, fontsize=9)
     return AltFigure(fig, alt, photo=True)
@@ -278,7 +278,7 @@ def top_losses_figure(
                       ncols, size, alt, **kwargs)
 
 # %% ../nbs/08_interpret.ipynb #2fa343db
-def _label(y): return ';'.join(map(str, y)) if isinstance(y, (list, tuple)) or hasattr(y, 'items') else str(y)
+def _label(y): return ';'.join(map(str, y)) or 'none' if isinstance(y, (list, tuple)) or hasattr(y, 'items') else str(y)
 def _shown(x):
     "A picture as fastai shows it, whole numbers 0..255 or floats 0..1, within its range."
     if not isinstance(x, Tensor): return x

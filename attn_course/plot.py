@@ -4,13 +4,18 @@
 
 # %% auto #0
 __all__ = ['blank_figure', 'picture_axes', 'AltFigure', 'plot_pictures', 'plot_maps', 'plot_probs', 'mean_interval',
-           'plot_intervals']
+           'plot_intervals', 'read_results']
 
 # %% ../nbs/workbench/02_plot.ipynb #f591c76e
+import csv
+from pathlib import Path
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
+
+import attn_course
 
 from .render import AltImage, overlay, to_rgb
 
@@ -160,3 +165,22 @@ def plot_intervals(
     ax.spines[['top', 'right']].set_visible(False)
     said = '; '.join(f'{n} {m:.3f} ({lo:.3f} to {hi:.3f})' for n, (m, lo, hi) in rows.items())
     return AltFigure(fig, alt or f'{xlabel}, mean and {level:.0%} interval: {said}.')
+
+# %% ../nbs/workbench/02_plot.ipynb #read0002
+def read_results(
+    chapter:str, # number of the chapter, two digits: '03'
+    metric:str, # such as 'accuracy'
+    start=None, # folder where the search begins, the current one if None
+) -> dict: # variant -> numbers, one for each seed
+    "What a chapter's study has stored. Raises `FileNotFoundError` without results, `ValueError` for an unknown metric."
+    start = Path(start or '.').resolve()
+    folders = (start, *start.parents, Path(attn_course.__file__).resolve().parents[1]/'nbs')
+    path = next((p for f in folders if (p := f/'results'/f'{chapter}.csv').is_file()), None)
+    if path is None: raise FileNotFoundError(f'Chapter {chapter} has no stored results: run make experiments NB={chapter}.')
+    with path.open(newline='', encoding='utf-8') as file: rows = list(csv.DictReader(file))
+    known = dict.fromkeys(r['metric'] for r in rows)
+    if metric not in known: raise ValueError(f'Chapter {chapter} has no results for {metric!r}; there are {", ".join(known)}.')
+    found = {}
+    for r in rows:
+        if r['metric'] == metric: found.setdefault(r['variant'], []).append(float(r['value']))
+    return found

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'SIGNED_COLOURS', 'to_rgb', 'resize_map', 'scale_maps', 'colour_table', 'colourise', 'overlay', 'to_png',
-           'to_jpeg', 'to_webp', 'data_url', 'alt_bundle', 'AltImage']
+           'to_jpeg', 'to_webp', 'data_url', 'alt_bundle', 'AltImage', 'draw_bars']
 
 # %% ../nbs/workbench/01_render.ipynb #66d4696d
 import base64
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 # %% ../nbs/workbench/01_render.ipynb #96c962f1
 def _array(x) -> np.ndarray: # numpy array on the CPU
@@ -199,3 +199,31 @@ class AltImage:
     def __repr__(self): return self.alt
     def _repr_mimebundle_(self, include=None, exclude=None):
         return alt_bundle(self.rgb, self.alt, self.photo, self.width)
+
+# %% ../nbs/workbench/01_render.ipynb #bars0002
+def draw_bars(
+    labels, # name of each bar
+    values, # a number for each bar
+    limits:tuple=None, # (lowest, highest) of the axis, None takes those of the values; zero is always on it
+    size:tuple=(240, 260), # (height, width) in pixels
+    marked=None, # index of a bar to draw in another colour
+) -> np.ndarray: # (height, width, 3) uint8
+    "Horizontal bars with their names and numbers. Raises `ValueError` when labels and values differ in number."
+    values = np.asarray(values, float)
+    if len(labels) != len(values): raise ValueError(f'{len(values)} bars need as many labels, not {len(labels)}.')
+    if not len(values) or not np.isfinite(values).all(): raise ValueError('Bars need one number or more, all of them finite.')
+    (h, w), font = size, ImageFont.load_default(11)
+    img = Image.new('RGB', (w, h), 'white')
+    ink, row = ImageDraw.Draw(img), h/len(values)
+    lo, hi = limits or (values.min(), values.max())
+    lo, hi = min(lo, 0), max(hi, 0) or 1
+    left, right = max(ink.textlength(str(s), font) for s in labels) + 8, w - 34
+    def at(v): return left + (right - left)*(min(max(v, lo), hi) - lo)/(hi - lo)
+    for i, (label, v) in enumerate(zip(labels, values)):
+        top, middle = i*row + .15*row, (i + .5)*row
+        x0, x1 = sorted((at(0), at(v)))
+        ink.rectangle([x0, top, x1, top + .7*row], '#c26a1c' if i == marked else '#3b6ea5')
+        ink.text((left - 6, middle), str(label), '#333', font, 'rm')
+        ink.text((right + 2, middle), f'{v:.2f}', '#333', font, 'lm')
+    ink.line([(at(0), 0), (at(0), h)], '#999')
+    return np.asarray(img)

@@ -51,10 +51,22 @@ def code_hash(
     root, # folder that holds `nbs` and `attn_course`
     number:str, # of a chapter: '05'
     module:str, # its module: 'attach'
-) -> str: # 12 hexadecimal digits
-    "What a stored result names as the code that made it: the chapter's module and its study, if there is one."
-    files = Path(root)/'nbs'/'results'/f'{number}.py', Path(root)/'attn_course'/f'{module}.py'
-    return hashlib.sha256(b'\0'.join(f.read_bytes() for f in files if f.exists())).hexdigest()[:12]
+) -> str: # 12 hexadecimal digits; words (comments, docstrings) do not count
+    "What a stored result names as the code that made it: the chapter's module and its study cells."
+    nb, path = Path(root)/'nbs'/f'{number}_{module}.ipynb', Path(root)/'attn_course'/f'{module}.py'
+    parts = [path.read_text(encoding='utf-8')] if path.exists() else []
+    parts += [c.src for c in Notebook(nb, Path(root)).study] if nb.exists() else []
+    return hashlib.sha256('\0'.join(map(wordless, parts)).encode()).hexdigest()[:12]
+
+
+def wordless(src:str) -> str:
+    "Code without comments, docstrings and other bare strings."
+    try: tree = ast.parse(src)
+    except SyntaxError: return src
+    for o in ast.walk(tree):
+        if isinstance(body := getattr(o, 'body', None), list):
+            o.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    return ast.dump(tree)
 
 
 def text(x) -> str:
@@ -160,6 +172,8 @@ class Notebook:
     def is_chapter(self): return self.rank[0] == 1 and 1 <= self.rank[1] <= 18
     @property
     def exported(self): return [c for c in self.code if c.exported]
+    @property
+    def study(self): return [c for c in self.code if 'study' in c.directives]
     @property
     def definitions(self): return [(c, o) for c in self.exported for o in c.tree.body if is_public_def(o)]
 

@@ -16,7 +16,7 @@ def check_logit(f):
     if torch.isclose(got, want*20, atol=1e-4): return 'You add up CAM; the logit is its mean over the places.'
     if not torch.isclose(got, want, atol=1e-4): return f'The logit without bias is {want:.4f} here, you return {got:.4f}.'
 
-def cam_from_gradcam(m): return (m*m.numel()).mean()
+def logit_from_gradcam(m): return (m*m.numel()).mean()
 def plain_mean(m): return m.mean()
 def sum_of_cam(m): return (m*m.numel()).sum()
 
@@ -32,7 +32,7 @@ def check_difference(f):
     if torch.allclose(got, -want, atol=1e-5): return 'The sign is turned: positive should mean for a.'
     averaged = torch.einsum('bchw,bc->bhw', acts, (a - b).mean((2, 3)))
     if torch.allclose(got, averaged, atol=1e-5): return 'You average the gradients over the places, as Grad-CAM does; HiResCAM multiplies place by place.'
-    if not torch.allclose(got, want, atol=1e-5): return 'The map should be the sum over channels of acts times (grads_a - grads_b).'
+    if not torch.allclose(got, want, atol=1e-5): return f'Not the HiResCAM of the difference: its first number is {want[0, 0, 0]:.4f} here, yours is {got[0, 0, 0]:.4f}.'
 
 def difference_cam(acts, a, b): return (acts*(a - b)).sum(1)
 def with_relu(acts, a, b): return difference_cam(acts, a, b).relu()
@@ -56,8 +56,8 @@ def layers():
 
 def check_best(f):
     got = f(layers())
-    if got == 'last': return "You choose 'last': by the share of the mass it wins, but the pointing game asks for the peak."
-    if got == 'bright': return "You choose 'bright': compare where the peaks are, not how high."
+    if got == 'last': return "You choose 'last': by the share of the mass it wins (or did you take the last one?), but the pointing game asks for the peak."
+    if got == 'bright': return "You choose 'bright': compare where the peaks are, not how high (or did you take the smallest?)."
     if got != 'broad': return f"The layer that wins the pointing game is 'broad', you return {got!r}."
 
 def best_layer(table): return max(table, key=lambda n: peak_inside(*table[n]).float().mean().item())
@@ -67,7 +67,7 @@ def by_height(table): return max(table, key=lambda n: table[n][0].max().item())
 
 exercises = {
     '07.1': dict(
-        stars=1, check=check_logit, solution=cam_from_gradcam,
+        stars=1, check=check_logit, solution=logit_from_gradcam,
         hints=['Grad-CAM times the number of places is CAM.', 'The mean of CAM over the places is the logit without its bias.'],
         wrong=[(plain_mean, 'multiply by the number of places'), (sum_of_cam, 'its mean over the places')]),
     '07.2': dict(

@@ -7,11 +7,14 @@ from attn_course.cam import mass_inside, peak_inside
 # 1: wrong and sure --------------------------------------------------------------------------------
 
 def check_wrong(f):
-    probs = torch.tensor([[.9, .1], [.2, .8], [.05, .95], [.4, .6]])
+    probs = torch.tensor([[.875, .125], [.25, .75], [.0625, .9375], [.375, .625]])
     targs = torch.tensor([0, 0, 0, 0])
-    got = [int(i) for i in f(probs, targs, .7)]
+    got = torch.as_tensor(f(probs, targs, .75))
+    if got.ndim != 1: return f'Return one index an image, shape (n,), not {tuple(got.shape)}.'
+    got = got.tolist()
+    if got == [2]: return 'A probability of at least `least` may also be equal to it: image 1 has exactly that.'
     if got == [0, 1, 2]: return 'Image 0 is right: keep only wrong predictions.'
-    if got == [1, 2, 3]: return 'Image 3 is wrong but not sure: its best probability is .6, below .7.'
+    if got == [1, 2, 3]: return 'Image 3 is wrong but not sure: its best probability is .625, below .75.'
     if got == []: return 'Take the probability of the predicted class, not of the true one.'
     if sorted(got) != [1, 2]: return f'Images 1 and 2 are wrong and sure, you return {got}.'
 
@@ -47,7 +50,7 @@ def check_suspicious(f):
     maps = torch.zeros(3, 4, 4)
     maps[0, 0, 0], maps[0, 3, 3] = 1, 1.1 # half of it inside, its peak outside
     maps[1, 0, 0], maps[1, 2:, 2:] = 2, 1 # peak inside, most of it outside
-    maps[2, 0, 0] = 5 # all inside
+    maps[2, 0, 0], maps[2, 3, 0] = 5, -50 # all that is positive lies inside
     got = [int(i) for i in f(maps, masks)]
     if got == [2, 0, 1]: return 'The order is turned: the most suspicious image comes first.'
     if got[0] == 0: return 'You go by the peak; image 1 has its peak inside and most of its weight outside.'
