@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from .capture import capture, find_layers, undisturbed
+from .capture import _first_tensor, _with_tensor, capture, find_layers, undisturbed
 
 # %% ../nbs/07_cam.ipynb #574bb001
 def cam(
@@ -197,7 +197,7 @@ def last_spatial_layer(
     xb:Tensor, # (bs, channels, H, W) a batch it accepts
 ) -> str: # name of the layer
     "The last layer whose output is a grid (bs, c, h, w), before pooling removes it. Raises `ValueError` if there is none."
-    names = xb.shape[1:], tuple(n for n, _ in model.named_modules())
+    names = xb.shape[1:], tuple((n, type(m)) for n, m in model.named_modules())
     known = _last_layers.get(model)
     if known and known[0] == names: return known[1]
     with undisturbed(model), torch.no_grad(), capture(model, '*') as rec: out = model(xb[:1].clone())
@@ -223,21 +223,21 @@ def _some(names, most=8): return ', '.join(names[-most:])
 class _Score:
     "Turns the model's output into one number an image."
 
-    def __init__(self, target, out):
-        self.fn = target if callable(target) else None
+    def __init__(self, target, out, rows):
+        self.fn, self.rows = target if callable(target) else None, rows
         if self.fn: return
         if not isinstance(out, Tensor) or out.ndim != 2: raise ValueError(
             f'The model returns {_said(out)}, and a class needs scores (bs, classes): give target= a function '
             'that turns this output into one score an image.')
         self.classes = _classes(target, out.detach())
 
-    def __call__(self, out, image=None): # image: the number of the image that all rows are variants of
+    def __call__(self, out, image=None, rows=None): # image: the number of the image that all `rows` are variants of
         if self.fn is None:
             classes = self.classes if image is None else self.classes[image].expand(len(out))
             return out.gather(1, classes[:, None])[:, 0]
-        score = self.fn(out)
-        if not isinstance(score, Tensor) or score.ndim != 1: raise ValueError(
-            f'A target function must return one score an image, shape (bs,), not {_said(score)}.')
+        score, rows = self.fn(out), rows or self.rows
+        if not isinstance(score, Tensor) or score.shape != (rows,): raise ValueError(
+            f'A target function must return one score an image, here ({rows},), for any number of images, not {_said(score)}.')
         return score
 
 
@@ -245,14 +245,14 @@ def _classes(target, out):
     "A target other than a function as classes (bs,)."
     n = out.shape[1]
     if isinstance(target, str) and target == 'pred': return out.argmax(1)
-    if isinstance(target, Tensor) and target.ndim: classes = target.as_subclass(Tensor).to(out.device)
+    if getattr(target, 'ndim', 0): classes = torch.as_tensor(target).as_subclass(Tensor).to(out.device)
     elif hasattr(target, '__index__'): classes = torch.full((len(out),), operator.index(target), device=out.device)
     else: raise ValueError(f"target is a class number, 'pred', a tensor (bs,), a function, or a list of these, not {target!r}.")
-    if classes.shape != (len(out),) or classes.is_floating_point(): raise ValueError(
+    if classes.shape != (len(out),) or classes.is_floating_point() or classes.dtype == torch.bool: raise ValueError(
         f'A target tensor holds one class number for each of the {len(out)} images, not {_said(classes)}.')
     wrong = classes[(classes < 0) | (classes >= n)]
     if len(wrong): raise ValueError(f'Class {int(wrong[0])} does not exist: this model scores the classes 0 to {n - 1}.')
-    return classes.long()
+    return classes.long().clone() # a tensor made in inference mode cannot be saved for backward
 
 
 def _said(x): return f'a tensor {tuple(x.shape)} of {x.dtype}' if isinstance(x, Tensor) else f'a {type(x).__name__}'
@@ -267,7 +267,7 @@ def _beside(model, layer):
 
 @contextmanager
 def _remember_before(model, layer, calls):
-    "Fill `calls` with (module, output) of what runs beside the path to `layer`, up to the layer's last call."
+    "Fill `calls` with (module, output) of what runs beside the path to `layer`, the layer's last call at the end."
     target, inside, seen = model.get_submodule(layer), [], []
     def enter(module, args): inside.append(module)
     def leave(module, args, out):
@@ -278,20 +278,20 @@ def _remember_before(model, layer, calls):
     try: yield
     finally:
         for h in handles: h.remove()
-    calls += seen[:max((i for i, (m, _) in enumerate(seen) if m is target), default=0)]
+    calls += seen[:max((i for i, (m, _) in enumerate(seen) if m is target), default=-1) + 1]
 
 
 def _copy(t): return t.detach().clone() if isinstance(t, Tensor) else t
 
 # %% ../nbs/07_cam.ipynb #7581ae07
 @contextmanager
-def _repeating(model, layer, calls, answer):
-    "A model that repeats `calls` as `answer` says and at `layer` puts out `answer(None)`; then it computes as ever."
-    queue, due, old, handles = [*calls, (model.get_submodule(layer), None)], [], {}, []
+def _repeating(model, calls, answer):
+    "A model that repeats `calls` as `answer(output, is it the last?)` says, then computes as ever."
+    queue, due, old, handles = list(calls), [], {}, []
 
     def replace(module, compute):
         def forward(*args, **kwargs):
-            due.append(answer(queue.pop(0)[1]) if queue and queue[0][0] is module else None)
+            due.append(answer(queue.pop(0)[1], not queue) if queue and queue[0][0] is module else None)
             return compute(*args, **kwargs) if due[-1] is None else due[-1]
         return forward
 
@@ -309,14 +309,29 @@ def _repeating(model, layer, calls, answer):
             if forward is None: del m.forward
             else: m.forward = forward
 
-
+# %% ../nbs/07_cam.ipynb #7581ae08
 def _variants(acts, image, bs, own):
-    "What to answer for one image of a batch: `acts` at the layer, before it a view (or copy) for each row of `acts`."
+    "What to answer for one image of a batch: `acts` at the last call, before it a view (or copy) for each row of `acts`."
     def one(t):
         if not isinstance(t, Tensor) or t.ndim == 0 or len(t) != bs: return t
         t = t[image:image + 1].expand(len(acts), *t.shape[1:])
         return t.clone() if own or len(acts) == 1 else t
-    return lambda out: acts.clone() if out is None else tree_map(one, out)
+    def answer(out, last):
+        parts = tree_map(one, out)
+        return _with_tensor(parts, _first_tensor(parts)[0], acts.clone()) if last else parts
+    return answer
+
+
+@contextmanager
+def _replacing(model, layer, nth, acts):
+    "A model whose layer puts out `acts` at its nth call."
+    calls = []
+    def replace(module, args, out):
+        calls.append(None)
+        if len(calls) == nth: return _with_tensor(out, _first_tensor(out)[0], acts.clone())
+    handle = model.get_submodule(layer).register_forward_hook(replace)
+    try: yield
+    finally: handle.remove()
 
 # %% ../nbs/07_cam.ipynb #0b6c5067
 class _Run:
@@ -325,43 +340,69 @@ class _Run:
     def __init__(self, model, xb, layers, targets, needs):
         self.model, self.xb = model, xb
         self.before = {name: [] for name in layers} if 'rescore' in needs else {}
+        if not self._forward(layers, targets, needs): self._forward(layers, targets, needs, full_graph=True)
+
+    def _forward(self, layers, targets, needs, full_graph=False):
+        "Run the model and keep what was seen; False if its forward switched gradients off on the way to the output."
+        for calls in self.before.values(): calls.clear()
         with ExitStack() as stack:
-            for name, calls in self.before.items(): stack.enter_context(_remember_before(model, name, calls))
-            rec = stack.enter_context(capture(model, layers, grads='grads' in needs))
+            for name, calls in self.before.items(): stack.enter_context(_remember_before(self.model, name, calls))
+            rec = stack.enter_context(capture(self.model, layers, grads='grads' in needs, full_graph=full_graph))
             if 'grads' not in needs: stack.enter_context(torch.no_grad())
-            out = model(xb.clone()) # a model may work in place
-            self.scores = [_Score(t, out) for t in targets]
-            last = {name: _last_call(rec.acts, name) for name in layers}
-            self._acts = {name: _checked(rec.acts[call], name, 'activations') for name, call in last.items()}
-            self._grads = [_backward(rec, score(out), last) for score in self.scores if 'grads' in needs]
-        self.out = tree_map(_copy, out)
+            out = self.model(self.xb.clone()) # a model may work in place
+            self.scores = [_Score(t, out, len(self.xb)) for t in targets]
+            scores = [s(out) for s in self.scores]
+            if 'grads' in needs and not (full_graph or all(s.requires_grad for s in scores)): return False
+            calls = {name: _calls(rec.acts, name) for name in layers}
+            self._acts = {name: _checked(rec.acts[keys[-1]], name, 'activations', self.xb.shape) for name, keys in calls.items()}
+            self._grads = [_backward(rec, s, calls) for s in scores if 'grads' in needs]
+        if needs & {'weights', 'rescore', 'rerun'}: _check_scores(scores)
+        self.out, self.calls = tree_map(_copy, out), {name: len(keys) for name, keys in calls.items()}
+        return True
 
     def acts(self, layer, t): return _full(self._acts[layer])
     def grads(self, layer, t): return _full(self._grads[t][layer])
     def images(self, layer, t): return self.xb
     def weights(self, layer, t): return _linear_weights(self.model, self._acts[layer], self.out, self.scores[t], layer)
-    def rerun(self, layer, t): return lambda image, images: self.scores[t](self.model(images), image)
+    def rerun(self, layer, t): return lambda image, images: self.scores[t](self.model(images), image, len(images))
+    def rescore(self, layer, t): return _rescorer(self, layer, self.scores[t])
 
-    def rescore(self, layer, t):
-        def score(image, acts, own=False):
-            xb = self.xb[image:image + 1].expand(len(acts), *self.xb.shape[1:])
-            answer = _variants(acts.to(self._acts[layer].dtype), image, len(self.xb), own)
-            with _repeating(self.model, layer, self.before[layer], answer):
-                return _full(self.scores[t](self.model(xb.clone() if own or len(xb) == 1 else xb), image))
-        return lambda image, acts: _retry_with_copies(score, image, acts)
+# %% ../nbs/07_cam.ipynb #resc0002
+def _rescorer(run, layer, target):
+    "A function (image number, activations (n, c, h, w)) -> scores (n,) of the model with these activations at `layer`."
+    def score(image, acts, own=False, shortcut=True):
+        own, acts = own or not shortcut or len(acts) == 1, acts.to(run._acts[layer].dtype)
+        xb = run.xb[image:image + 1].expand(len(acts), *run.xb.shape[1:])
+        if shortcut: replaced = _repeating(run.model, run.before[layer], _variants(acts, image, len(run.xb), own))
+        else: replaced = _replacing(run.model, layer, run.calls[layer], acts)
+        with replaced: return _full(target(run.model(xb.clone() if own else xb), image, len(acts)))
+
+    def repeats():
+        acts = run._acts[layer][[0]*(len(run.xb) + 1)] # a number of rows that nothing of the batch has
+        try: again = _retry_with_copies(score, 0, acts)
+        except Exception: return False
+        return torch.allclose(again, _full(target(run.out))[0].expand(len(acts)), rtol=1e-3, atol=1e-5)
+
+    if repeats(): return lambda image, acts: _retry_with_copies(score, image, acts)
+    return lambda image, acts: score(image, acts, shortcut=False)
 
 # %% ../nbs/07_cam.ipynb #d398bc0e
-def _backward(rec, score, last):
-    "Gradients of a score at each layer, {layer: (bs, c, h, w)}."
+def _backward(rec, score, calls):
+    "Gradients of a score at the last call of each layer, {layer: (bs, c, h, w)}."
+    if not score.requires_grad: raise ValueError(f'The score has no gradient at {", ".join(calls)}: does it depend on this layer?')
     rec.backward(score)
-    return {name: _checked(rec.grads[call], name, 'gradients') for name, call in last.items()}
+    return {name: _checked(rec.grads[keys[-1]], name, 'gradients') for name, keys in calls.items()}
 
 
-def _last_call(acts, name):
-    "The key of a layer's last call in the record."
-    calls = [n for n in acts if n == name or n.startswith(f'{name}@')]
-    if not calls: raise ValueError(f'Layer {name!r} did not run, or put out no tensor: choose another.')
-    return calls[-1]
+def _calls(acts, name):
+    "The keys of a layer's calls in the record, in their order."
+    keys = [n for n in acts if n == name or n.startswith(f'{name}@')]
+    if not keys: raise ValueError(f'Layer {name!r} did not run, or put out no tensor: choose another.')
+    return keys
+
+
+def _check_scores(scores):
+    if not all(torch.isfinite(s).all() for s in scores): raise ValueError('The scores hold NaN or infinite values: no map can be made of them.')
 
 
 def _retry_with_copies(score, image, acts):
@@ -377,7 +418,7 @@ def _linear_weights(model, acts, out, score, layer):
     if score.fn: raise ValueError('CAM needs a class as its target, not a function; gradcam takes both.')
     for m in reversed(list(model.modules())):
         if isinstance(m, nn.Linear) and (m.in_features, m.out_features) == (acts.shape[1], out.shape[1]):
-            if torch.allclose(m(acts.mean((2, 3))), out, rtol=1e-2, atol=float(1e-3*out.abs().max())): return _full(m.weight[score.classes])
+            if torch.allclose(F.linear(acts.mean((2, 3)), m.weight, m.bias), out, rtol=1e-2, atol=float(1e-3*out.abs().max())): return _full(m.weight[score.classes])
     raise ValueError(f'CAM is exact only where one linear layer follows the mean over places; this is not so after '
                      f'{layer!r}. Use gradcam or hirescam, which work with any head.')
 
@@ -385,8 +426,10 @@ def _linear_weights(model, acts, out, score, layer):
 def _full(t): return t.detach().float() if t.dtype in (torch.half, torch.bfloat16) else t.detach()
 
 
-def _checked(t, layer, what):
-    "A layer's tensor, if maps can be made of it."
+def _checked(t, layer, what, images=None):
+    "A layer's tensor, if maps can be made of it; `images` is the shape of the batch."
+    if images and t.ndim == 4 and not _is_grid(t, images) and _is_grid(t.permute(0, 3, 1, 2), images): raise ValueError(
+        f'Layer {layer!r} puts out {tuple(t.shape)}, channels last: choose a layer that puts out (bs, c, h, w).')
     if t.ndim != 4: raise ValueError(
         f'Layer {layer!r} puts out {tuple(t.shape)}, not a grid (bs, c, h, w): choose a layer before the places disappear.')
     if not torch.isfinite(t).all(): raise ValueError(f'The {what} at {layer!r} hold NaN or infinite values: no map can be made of them.')
@@ -426,16 +469,18 @@ def heatmaps(
 ): # (bs, h, w) raw maps at the layer's size, with attributes method, layer, target; or {(method, layer, target): maps}
     """Which places carried the score. Runs the model once, in eval mode, and leaves it as it was.
 
-    Raises `ValueError` for an unknown method, layer or class, for what is not a batch of images, for a model that
-    returns no scores (bs, classes), and for activations that are not finite or no grid."""
+    A target function is given the outputs for any number of images. Raises `ValueError` for an unknown method, layer or
+    class, for what is not a batch of images, for a model that returns no scores (bs, classes), and for activations or
+    scores that are not finite or no grid."""
     model = model if isinstance(model, nn.Module) else model.model
     xb = _image_batch(model, xb)
     methods, targets = [_get_method(m) for m in _listed(method)], _listed('pred' if target is None else target)
+    if not (methods and targets and _listed(layer)): raise ValueError('heatmaps needs at least one method, target and layer; a list is empty.')
     with undisturbed(model):
         layers = [_one_layer(model, name, xb) for name in _listed(layer)]
         run = _Run(model, xb, layers, targets, {n for m in methods for n in m.needs})
         with torch.no_grad():
-            maps = {(m.name, name, target): m.fn(*(getattr(run, need)(name, t) for need in m.needs))
+            maps = {(m.name, name, target): _full(m.fn(*(getattr(run, need)(name, t) for need in m.needs)))
                     for m in methods for name in layers for t, target in enumerate(targets)}
     if any(isinstance(a, (list, tuple)) for a in (method, target, layer)): return maps
     (key, result), = maps.items()

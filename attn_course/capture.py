@@ -9,6 +9,8 @@ __all__ = ['find_layers', 'LayerDict', 'Record', 'capture', 'undisturbed']
 import copy
 import difflib
 import inspect
+import random
+import sys
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 
@@ -21,14 +23,17 @@ def find_layers(
     layers, # a name or pattern such as 'layer4' or 'blocks.*.attn' (`*` also spans dots), a submodule, or a list
 ) -> dict: # name -> submodule, in the model's own order
     "Submodules by name. Raises `ValueError` when a pattern matches nothing, listing what exists."
+    every = {n: m for n, m in model.named_modules(remove_duplicate=False) if n} # a shared module under each of its names
     modules = {n: m for n, m in model.named_modules() if n}
     wanted = layers if isinstance(layers, (list, tuple)) else [layers]
     found = set()
     for want in wanted:
-        hits = {n for n, m in modules.items() if (m is want if isinstance(want, nn.Module) else fnmatchcase(n, want))}
+        if not isinstance(want, (str, nn.Module)): raise ValueError(f'A layer is a name, a pattern or a submodule, not {want!r}.')
+        if isinstance(want, str) and want in every: hits = {want}
+        else: hits = {n for n, m in modules.items() if (m is want if isinstance(want, nn.Module) else fnmatchcase(n, want))}
         if not hits: raise ValueError(_no_layer(want, list(modules)))
         found |= hits
-    return {n: m for n, m in modules.items() if n in found}
+    return {n: m for n, m in every.items() if n in found}
 
 
 def _no_layer(want, names):
@@ -163,7 +168,7 @@ def _gate_hook(rec, name):
         gate = out.as_subclass(Tensor).detach().clone()
         if gate.ndim == 3 and gate.shape[1] == 1: gate = gate[:, 0, :, None, None] # ECA: (bs, 1, c)
         per_channel, per_place = gate.ndim == 4 and gate.shape[2:] == (1, 1), gate.ndim == 4 and gate.shape[1] == 1
-        if (per_channel or per_place) and gate.min() >= 0 and gate.max() <= 1:
+        if (per_channel or per_place) and gate.numel() and gate.min() >= 0 and gate.max() <= 1:
             rec.gates[_free_name(name, rec.gates)] = gate
     return hook
 
@@ -171,7 +176,7 @@ def _gate_hook(rec, name):
 def _attention_hooks(rec, model):
     "Hooks on every attention layer and gate of the model."
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.MultiheadAttention): yield from _attn_hooks(rec, name, layer)
+        if isinstance(layer, nn.MultiheadAttention) and type(layer).forward is nn.MultiheadAttention.forward: yield from _attn_hooks(rec, name, layer)
         elif name.split('.')[-1] in _GATES: yield layer.register_forward_hook(_gate_hook(rec, name))
         elif isinstance(layer, nn.Softmax): yield layer.register_forward_hook(_softmax_hook(rec, name))
 
@@ -198,6 +203,7 @@ def capture(
         keep(model.register_forward_pre_hook(lambda *_: _start_forward(rec, grads and not full_graph)))
         for name, layer in targets.items(): keep(layer.register_forward_hook(_act_hook(rec, name, grads)))
         for handle in _attention_hooks(rec, model): keep(handle)
+        if grads: keep(model.register_forward_hook(_end_forward))
         yield rec
     if not (rec.acts or rec.attn or rec.gates): raise RuntimeError(_nothing(model, targets))
 
@@ -207,9 +213,12 @@ def _start_forward(rec, no_graph_yet):
     if no_graph_yet: torch.set_grad_enabled(False)
 
 
+def _end_forward(model, args, out): torch.set_grad_enabled(True) # a forward under no_grad restores what was off at its start
+
+
 def _nothing(model, targets):
     if targets: return f'Nothing was captured: {", ".join(targets)} did not run inside the with block.'
-    return (f'Nothing was captured: {type(model).__name__} has no attention layer and no gate that ran. '
+    return (f'Nothing was captured: {type(model).__name__} has no attention layer and no gate that capture can see. '
             'Name layers to record, for example capture(model, layers="*").')
 
 # %% ../nbs/06_capture.ipynb #75fb53d6
@@ -217,10 +226,13 @@ def _nothing(model, targets):
 def undisturbed(
     model:nn.Module, # any PyTorch model
 ):
-    "Run a model in eval mode; afterwards each module's mode and the random state are what they were."
-    modes = {m: m.training for m in model.modules()}
+    "Run a model in eval mode; afterwards each module's mode and the random states (torch, Python, numpy) are what they were."
+    modes, numpy = {m: m.training for m in model.modules()}, sys.modules.get('numpy')
     devices = {p.device for p in model.parameters() if p.is_cuda}
+    state, numpy_state = random.getstate(), numpy and numpy.random.get_state()
     with torch.random.fork_rng(devices=list(devices)):
         try: yield model.eval()
         finally:
             for m, mode in modes.items(): m.training = mode
+            random.setstate(state)
+            if numpy: numpy.random.set_state(numpy_state)

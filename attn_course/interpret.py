@@ -148,6 +148,8 @@ def show_heatmap(
     Raises `FileNotFoundError` for a missing file, `ValueError` for an unknown class, method or layer."""
     img, names, batch = _as_picture(picture), _vocab(model, labels), _preparer(model, prepare)
     xb, asked = batch(img), list(dict.fromkeys(_as_class(t, names) for t in _listed(target)))
+    if not isinstance(method, str) or isinstance(layer, (list, tuple)) or not asked: raise ValueError(
+        'show_heatmap draws one method at one layer, for one target or more; give lists to heatmaps.')
     found = heatmaps(model, xb, [method], asked, layer)
     box = seen_box(batch, img.size)
     if box is None: img, box = Image.fromarray(_prepared(xb)), (0, 0, *xb.shape[:1:-1])
@@ -156,11 +158,14 @@ def show_heatmap(
     drawn = [overlay_part(img, m[0].float(), shown_box, **kwargs) for m in found.values()]
     said = ' '.join(describe_map(m[0].float().cpu().numpy(), f'{method} for {t}') for m, t in zip(found.values(), titles))
     figure = _row([to_rgb(img), *drawn], ['', *titles], size, said)
-    figure.maps, figure.box = {t: m[0] for t, m in zip(titles, found.values())}, box
+    figure.maps, figure.box = {t: m[0] for t, m in zip(_different(titles), found.values())}, box
     return figure
 
 # %% ../nbs/08_interpret.ipynb #4e1afdf9
 def _listed(x): return ['pred' if t is None else t for t in (x if isinstance(x, (list, tuple)) else [x])]
+
+
+def _different(titles): return [t if titles.count(t) == 1 else f'{t} ({titles[:i].count(t) + 1})' for i, t in enumerate(titles)]
 
 
 def _prepared(xb):
@@ -206,7 +211,9 @@ def _pair(preds, targs):
     "Each image's predicted class and its target class, (bs,) each; for several labels the likeliest, and the most missed."
     preds, targs = preds.as_subclass(Tensor), targs.as_subclass(Tensor)
     if preds.ndim != 2: raise ValueError(f'Heatmaps of losses need one probability a class (bs, classes), not {tuple(preds.shape)}.')
-    if targs.ndim == 1: return preds.argmax(1), targs.long()
+    if targs.ndim == 1 and not targs.is_floating_point(): return preds.argmax(1), targs.long()
+    if targs.shape != preds.shape: raise ValueError(
+        f'Heatmaps of losses need targets that are classes, (bs,) whole numbers or (bs, classes) zeros and ones, not {tuple(targs.shape)} of {targs.dtype}.')
     missed = torch.where(targs.bool(), preds, 2.).argmin(1)
     return preds.argmax(1), torch.where(targs.bool().any(1), missed, preds.argmax(1))
 
@@ -220,7 +227,8 @@ def _loss_target(target, pred, targ, method, names):
         raise ValueError(f"target='difference' needs a method of activations and gradients, not {method!r}.")
     def difference(out):
         rows = torch.arange(len(out), device=out.device)
-        return out[rows, pred.to(out.device)] - out[rows, targ.to(out.device)]
+        p, t = (c.to(out.device).clone() for c in (pred, targ)) # a tensor made in inference mode cannot be saved for backward
+        return out[rows, p] - out[rows, t]
     return difference
 
 # %% ../nbs/08_interpret.ipynb #a719459b

@@ -52,6 +52,18 @@ export function moved(key, cursor, map, cells) {
   return [map.h, map.w].map((n, i) => Math.max(0, Math.min(n - 1, cursor[i] + step[i]*Math.ceil(n/32))));
 }
 
+// A query's place, as in 'row 3, column 4', counted from zero; and the name of a place.
+export const queryCell = name => name.match(/\d+/g).map(n => n - 1);
+export const queryName = ([row, col]) => `row ${row + 1}, column ${col + 1}`;
+
+// Where a key takes the query: arrows one step, Home to where it looks most; null for any other key.
+export function asked(key, cell, grid, map, cells) {
+  if (key === 'Escape') return null;
+  if (key !== 'Home') return moved(key, cell, grid, cells);
+  const [row, col] = moved('Home', [], map, cells);
+  return [Math.floor((row + .5)*grid.h/map.h), Math.floor((col + .5)*grid.w/map.w)];
+}
+
 // The table a map is drawn with: one with a middle if it has negative values, whatever was chosen.
 export const tableName = (record, map, chosen) =>
   map.lo < 0 && !record.diverging.includes(chosen) ? record.diverging[0] : chosen;
@@ -172,7 +184,7 @@ function skeleton(record) {
   };
   node.map.setAttribute('role', 'application');
   node.bar.setAttribute('aria-hidden', 'true');
-  const several = axis => new Set(record.maps.map(m => m.key[axis])).size > 1;
+  const several = axis => axis !== record.query?.axis && new Set(record.maps.map(m => m.key[axis])).size > 1;
   const rows = record.axes.map((name, i) => several(i) && labelled(capital(name), node.axes[i])).filter(Boolean);
   rows.push(labelled('Opacity', node.alpha), labelled('Colours', node.colours));
   rows.push(make('label', { className: 'attn-check' }, node.smooth, make('span', { textContent: 'Smooth' })));
@@ -194,6 +206,7 @@ function renderExplorer({ model, el }) {
   const state = () => Object.fromEntries(STATE.map(name => [name, model.get(name)]));
   const mapOf = s => record.maps.find(m => same(m.key, s.selected));
   const cellsOf = map => pixels.subarray(map.start, map.start + map.h*map.w);
+  const query = record.query, cursorOf = s => query ? queryCell(s.selected[query.axis]) : s.cursor;
   const say = (s, map = mapOf(s)) => [map.about, cellText(map, cellsOf(map), s.cursor, record.places)].filter(Boolean);
 
   function change(changes) {
@@ -215,7 +228,8 @@ function renderExplorer({ model, el }) {
     if (node.cell.textContent.trim() !== cell) node.cell.textContent = cell && ` ${cell}`;
     const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)), ends = diverging ? [-most, most] : [map.lo, map.hi];
     [node.lo.textContent, node.hi.textContent] = ends.map(number);
-    node.map.setAttribute('aria-label', `Heatmap. ${about} Arrow keys read single cells, Home the peak, Escape stops.`);
+    const keysHelp = query ? 'Arrow keys move the query, Home takes it where it looks most.' : 'Arrow keys read single cells, Home the peak, Escape stops.';
+    node.map.setAttribute('aria-label', `Heatmap. ${about} ${keysHelp}`);
     bar(node.bar, table);
     if (!base) return;
     if (node.map.width !== base.width || node.map.height !== base.height) Object.assign(node.map, { width: base.width, height: base.height });
@@ -226,7 +240,7 @@ function renderExplorer({ model, el }) {
       painted = { look, picture: new ImageData(rgba, base.width, base.height) };
     }
     ink.putImageData(painted.picture, 0, 0);
-    if (s.cursor.length) frame(ink, s.cursor, map);
+    if (cursorOf(s).length) frame(ink, cursorOf(s), query || map);
   }
 
   function redraw() {
@@ -235,23 +249,31 @@ function renderExplorer({ model, el }) {
     queueMicrotask(() => { waiting = false; if (alive) draw(); });
   }
 
+  // Put the cursor on a cell; in a map of queries, ask from there.
+  function point(cell) {
+    if (same(cell, cursorOf(state()))) return;
+    const wanted = [...model.get('selected')];
+    if (query) wanted[query.axis] = queryName(cell);
+    change(query ? { selected: wanted } : { cursor: cell });
+  }
+
   function hover(event) {
-    const box = node.map.getBoundingClientRect(), map = mapOf(state());
+    const box = node.map.getBoundingClientRect(), grid = query || mapOf(state());
     const at = (offset, size, n) => Math.max(0, Math.min(n - 1, Math.floor(offset/size*n)));
-    const cursor = [at(event.clientY - box.top, box.height, map.h), at(event.clientX - box.left, box.width, map.w)];
-    if (!same(cursor, model.get('cursor'))) change({ cursor });
+    point([at(event.clientY - box.top, box.height, grid.h), at(event.clientX - box.left, box.width, grid.w)]);
   }
 
   function press(event) {
-    const s = state(), map = mapOf(s), cursor = moved(event.key, s.cursor, map, cellsOf(map));
-    if (!cursor || modified(event)) return;
+    const s = state(), map = mapOf(s), cells = cellsOf(map);
+    const cell = query ? asked(event.key, cursorOf(s), query, map, cells) : moved(event.key, s.cursor, map, cells);
+    if (!cell || modified(event)) return;
     event.preventDefault();
-    change({ cursor });
+    point(cell);
   }
 
   node.map.addEventListener('pointermove', hover);
   node.map.addEventListener('pointerdown', hover);
-  node.map.addEventListener('pointerleave', event => event.pointerType === 'mouse' && change({ cursor: [] }));
+  node.map.addEventListener('pointerleave', event => event.pointerType === 'mouse' && !query && change({ cursor: [] }));
   node.map.addEventListener('keydown', press);
   node.root.addEventListener('keydown', keepKeys);
   node.axes.forEach((select, i) => select.addEventListener('change', () => {
