@@ -160,7 +160,7 @@ def plot_intervals(
         ax.plot(results[name], [y]*len(results[name]), 'o', color='#9ab', ms=4)
         ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D', color='#1b4f72', capsize=4, ms=5)
     ax.set_yticks(range(len(rows)), list(rows))
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - .5, -.5)
     ax.set(xlabel=f'{xlabel} (seeds, mean and {level:.0%} interval)')
     ax.spines[['top', 'right']].set_visible(False)
     said = '; '.join(f'{n} {m:.3f} ({lo:.3f} to {hi:.3f})' for n, (m, lo, hi) in rows.items())

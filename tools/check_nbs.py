@@ -56,7 +56,7 @@ def code_hash(
     nb, path = Path(root)/'nbs'/f'{number}_{module}.ipynb', Path(root)/'attn_course'/f'{module}.py'
     parts = [path.read_text(encoding='utf-8')] if path.exists() else []
     parts += [c.src for c in Notebook(nb, Path(root)).study] if nb.exists() else []
-    return hashlib.sha256('\0'.join(map(wordless, parts)).encode()).hexdigest()[:12]
+    return hashlib.sha256(wordless('\n'.join(parts)).encode()).hexdigest()[:12]
 
 
 def wordless(src:str) -> str:
