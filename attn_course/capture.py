@@ -173,6 +173,11 @@ def _gate_hook(rec, name):
     return hook
 
 
+def _fused_layers(model):
+    "Layers that would leave their softmax out, because their fused path is on."
+    return [m for m in model.modules() if getattr(m, 'fused', None) is True and isinstance(getattr(m, 'softmax', None), nn.Softmax)]
+
+
 def _attention_hooks(rec, model):
     "Hooks on every attention layer and gate of the model."
     for name, layer in model.named_modules():
@@ -203,6 +208,9 @@ def capture(
         keep(model.register_forward_pre_hook(lambda *_: _start_forward(rec, grads and not full_graph)))
         for name, layer in targets.items(): keep(layer.register_forward_hook(_act_hook(rec, name, grads)))
         for handle in _attention_hooks(rec, model): keep(handle)
+        for layer in _fused_layers(model):
+            stack.callback(setattr, layer, 'fused', True)
+            layer.fused = False
         if grads: keep(model.register_forward_hook(_end_forward))
         yield rec
     if not (rec.acts or rec.attn or rec.gates): raise RuntimeError(_nothing(model, targets))
