@@ -47,7 +47,10 @@ class Blend(nn.Module):
         super().__init__()
         self.attention, self.gamma = attention, nn.Parameter(torch.zeros(1))
 
-    def forward(self, x): return x + self.gamma*(self.attention(x) - x)
+    def forward(self,
+        x:Tensor, # (bs, c, h, w) features
+    ) -> Tensor: # (bs, c, h, w)
+        return x + self.gamma*(self.attention(x) - x)
 
 
 def _is_ours(m): return isinstance(m, (SqueezeExcitation, EfficientChannelAttention, ChannelGate, SpatialGate, CBAM, SelfAttention2d))
