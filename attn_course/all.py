@@ -4,6 +4,12 @@ from attn_course.render import *
 from attn_course.plot import *
 from attn_course.widgets import *
 from attn_course.exercise import *
+from attn_course.attention import *
+from attn_course.spatial import *
+from attn_course.channel import *
+from attn_course.selfattention import *
+from attn_course.attach import *
 from attn_course.capture import *
 from attn_course.cam import *
 from attn_course.interpret import *
+from attn_course.unet import *

@@ -11,6 +11,7 @@ import random
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 
+import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import Callback
@@ -18,7 +19,7 @@ from fastai.learner import Learner
 from fastai.vision.learner import vision_learner
 from torch import Tensor, nn
 
-from .attention import attention_entropy
+from .attention import MaskedSoftmax, attention_entropy
 from .channel import CBAM, ChannelGate, EfficientChannelAttention, SqueezeExcitation
 from .selfattention import SelfAttention2d
 from .spatial import SpatialGate
@@ -53,7 +54,7 @@ class Blend(nn.Module):
         return x + self.gamma*(self.attention(x) - x)
 
 
-def _is_ours(m): return isinstance(m, (SqueezeExcitation, EfficientChannelAttention, ChannelGate, SpatialGate, CBAM, SelfAttention2d))
+def _is_ours(m): return type(m) in (SqueezeExcitation, EfficientChannelAttention, ChannelGate, SpatialGate, CBAM, SelfAttention2d)
 
 # %% ../nbs/05_attach.ipynb #c8b84b3a
 def _rest(attention):
@@ -75,30 +76,33 @@ def _branch_end(block):
     if has('conv', 'use_res_connect'): return last(block.conv) # torchvision's MobileNetV2
     if has('f', 'proj') and isinstance(block.f, nn.Sequential): return last(block.f) # torchvision's RegNet
     if has('conv_dw', 'mlp', 'drop_path'): return block, 'drop_path' # timm's ConvNeXt
-    if has('conv_pwl'): return block, 'bn3' if has('bn3') else 'bn2' # timm's MobileNets and EfficientNets
+    if has('conv_pwl'): return block, next(n for n in ('bn3', 'bn2', 'conv_pwl') if has(n)) # timm's MobileNets, EfficientNets, RexNet
     if has('conv_dw', 'conv_pw', 'bn2'): return block, 'bn2'
     if has('conv3', 'downsample') and not has('bn3'): return block, 'conv3' # timm's RegNet
-    if has('conv1', 'conv2', 'bn2'): return block, 'bn3' if has('bn3') else 'bn2' # ResNets of torchvision and timm
+    if has('conv1', 'bn3'): return block, 'bn3' # bottlenecks of torchvision and timm, Res2Net among them
+    if has('conv1', 'conv2', 'bn2'): return block, 'bn2' # basic blocks of torchvision and timm
 
 
 def _channels(module):
-    "How many channels come out of a module, told by its last layer; None if none tells."
+    "How many channels come out of a module, told by its last layer; None if none tells, or if it joins several outputs."
+    if 'Dense' in type(module).__name__ or 'Inception' in type(module).__name__: return None
     for m in reversed(list(module.modules())):
         for name in ('num_features', 'out_channels', 'out_features'):
             if isinstance(getattr(m, name, None), int): return getattr(m, name)
 
 # %% ../nbs/05_attach.ipynb #58bcc4a2
-_FOLLOW = nn.modules.batchnorm._NormBase, nn.GroupNorm # and activations: what belongs to the convolution before it
+_FOLLOW = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
+           nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.ReLU6, nn.Softplus) # what belongs to the convolution before it
 
 
 def _conv_ends(model):
     "name -> (module, name of its child, channels) behind each convolution of every `nn.Sequential`."
     found = {}
     for name, m in model.named_modules():
-        if not isinstance(m, nn.Sequential): continue
+        if not isinstance(m, nn.Sequential) or {'downsample', 'shortcut'} & set(name.split('.')): continue
         channels, end = None, ''
         for child, layer in m.named_children():
-            follows = channels and (isinstance(layer, _FOLLOW) or type(layer).__module__ == 'torch.nn.modules.activation')
+            follows = channels and isinstance(layer, _FOLLOW)
             channels = layer.out_channels if isinstance(layer, nn.Conv2d) else channels if follows else None
             if follows: found.pop(end)
             if channels: end = f'{name}.{child}'.lstrip('.')
@@ -108,7 +112,7 @@ def _conv_ends(model):
 
 def _places(model):
     "name -> (module, name of its child, channels) where gates go: the blocks of a residual network, or the convolutions of a plain one."
-    blocks = {name: (*end, _channels(getattr(*end)) or _channels(m)) for name, m in model.named_modules() if (end := _branch_end(m))}
+    blocks = {name: (*end, _channels(getattr(*end)) or _channels(m)) for name, m in model.named_modules() if name and (end := _branch_end(m))}
     inner = [n for n in blocks if any(n != o and n.startswith(f'{o}.') for o in blocks)]
     return {n: end for n, end in blocks.items() if n not in inner} or _conv_ends(model)
 
@@ -129,17 +133,20 @@ def _parent(model, name):
 def _chosen(model, where, once):
     "The places that are meant. Raises `ValueError` when there is none."
     places = _places(model)
-    if not places: raise ValueError(f'No place for attention in this {type(model).__name__}: looked for residual blocks '
-                                    'and, in nn.Sequential, for convolutions.')
+    if not places and where is None: raise ValueError(
+        f'No place for attention in this {type(model).__name__}: looked for residual blocks and, in nn.Sequential, for '
+        'convolutions. Name a layer in where=.')
     if where is None and once: return dict(list(_stages(model, places).items())[-2:][:1])
     if where is None: return places
     wanted, found = [where] if isinstance(where, str) else list(where), {}
+    if not wanted: raise ValueError('where= names no place: give a name or a pattern, or None.')
     for pattern in wanted:
-        hits = {n: p for n, p in places.items() if fnmatchcase(n, pattern)} if not once else {}
+        hits = {n: (*_parent(model, n), p[2]) if once else p for n, p in places.items() if fnmatchcase(n, pattern)}
         if not hits and pattern in dict(model.named_modules()) and pattern:
             hits = {pattern: (*_parent(model, pattern), _channels(model.get_submodule(pattern)))}
         if not hits: raise ValueError(f'No place matches {pattern!r}; there are {", ".join(list(places)[:20])}.')
-        found |= hits
+        known = {(id(m), child) for m, child, _ in found.values()} # one place may be named in two ways
+        found |= {n: p for n, p in hits.items() if (id(p[0]), p[1]) not in known}
     return found
 
 # %% ../nbs/05_attach.ipynb #32c1bc63
@@ -181,7 +188,7 @@ def add_attention(
 def _made(make, name, channels, model):
     "A new layer for a place, on the device and in the type of the model."
     if channels is None: raise ValueError(f'{name!r} does not say how many channels it puts out: name another place in where=.')
-    attention, like = make(channels), next(model.parameters(), torch.zeros(1))
+    attention, like = make(channels), next(model.get_submodule(name).parameters(), next(model.parameters(), torch.zeros(1)))
     if not isinstance(attention, nn.Module): raise ValueError(
         f'The attention function returned a {type(attention).__name__} for {channels} channels, not a layer.')
     return attention.to(like.device, like.dtype).train(model.training)
@@ -190,7 +197,7 @@ def _made(make, name, channels, model):
 def _report(model, attention, new):
     "What was added where, in one sentence."
     name = attention if isinstance(attention, str) else getattr(attention, '__name__', 'your attention')
-    added = sum(p.numel() for m in new.values() for p in m.parameters())
+    added = sum(p.numel() for p in {p for m in new.values() for p in m.parameters()})
     total, names = sum(p.numel() for p in model.parameters()), list(new)
     where = ', '.join(names) if len(names) < 4 else f'{names[0]} ... {names[-1]}'
     return f'{name}: {len(new)} layer{"s" if len(new) > 1 else ""} added, after {where}; {added:,} parameters, {added/total:.1%} of the model.'
@@ -209,7 +216,9 @@ def remove_attention(
     "Take attention out again; everything else stays as training has left it. Raises `ValueError` if there is none."
     found = [(parent, name, m) for parent in list(model.modules()) for name, m in parent.named_children() if isinstance(m, Attended)]
     if not found: raise ValueError(f'This {type(model).__name__} has no attention to remove.')
-    for parent, name, m in found: setattr(parent, name, m.layer)
+    for parent, name, m in found:
+        while isinstance(m, Attended): m = m.layer
+        setattr(parent, name, m)
     return model
 
 # %% ../nbs/05_attach.ipynb #b94718e0
@@ -218,9 +227,10 @@ class _AttentionSplitter:
     def __init__(self, splitter): self.splitter = splitter
 
     def __call__(self, model):
-        groups = [list(g) for g in self.splitter(model)]
-        new = [p for m in attention_places(model).values() for p in m.parameters()]
-        ids = {id(p) for p in new}
+        groups = list(self.splitter(model))
+        groups = [groups] if isinstance(groups[0], Tensor) else [list(g) for g in groups] # one group may come flat
+        ids = {id(p): p for m in attention_places(model).values() for p in m.parameters()} # each once
+        new = list(ids.values())
         return [[p for p in g if id(p) not in ids] for g in groups[:-1]] + [[p for p in groups[-1] if id(p) not in ids] + new]
 
 
@@ -252,19 +262,25 @@ def _watching(model):
         stack.callback(lambda: [setattr(m, 'training', mode) for m, mode in modes.items()])
         stack.callback(lambda: [setattr(m, 'fused', True) for m in fused])
         for name, m in model.named_modules():
-            if name.split('.')[-1] in ('gate', 'scale_activation', 'softmax'):
+            if name.split('.')[-1] in ('gate', 'scale_activation') or isinstance(m, MaskedSoftmax):
                 stack.callback(m.register_forward_hook(keep(name)).remove)
         for m in fused: m.fused = False
         model.eval()
         yield seen
 
 
-def _one_batch(dl):
-    "The first batch of a DataLoader; the random states are left as they were."
-    state = random.getstate()
+@contextmanager
+def _same_chance():
+    "Leave the random states as they are."
+    state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        try: return dl.one_batch()
-        finally: random.setstate(state)
+        try: yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(numpy_state)
+
+
+def _first(x, n): return tuple(_first(o, n) for o in x) if isinstance(x, (tuple, list)) else x[:n]
 
 # %% ../nbs/05_attach.ipynb #4fa1f6ff
 class AttentionRecorder(Callback):
@@ -279,11 +295,15 @@ class AttentionRecorder(Callback):
     def before_fit(self):
         "Choose the pictures."
         self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self, 'gather_preds')
-        if self.run: self.rows, self.batch = [], tuple(x[:self.pictures] for x in _one_batch(self.dls.valid)[:self.dls.n_inp])
+        if not self.run: return
+        with _same_chance(): b = (self.dls.valid if len(self.dls.valid) else self.dls.train).one_batch()
+        inputs = b[:getattr(self.dls, 'n_inp', max(1, len(b) - 1))]
+        self.rows, self.batch = [], _first(inputs, self.pictures)
 
     def after_epoch(self):
         "Run the model over the pictures and note what its attention does."
-        with _watching(self.model) as seen, torch.no_grad(): self.model(*self.batch)
+        with _same_chance(), _watching(self.model) as seen, torch.no_grad(): self.model(*self.batch)
+        if not seen: raise ValueError('There is no gate and no attention to record: use add_attention first.')
         self.rows += [dict(epoch=self.epoch, layer=name, **_summary(name, out)) for name, out in seen.items()]
 
     def table(self) -> pd.DataFrame: # a row for each epoch and layer

@@ -46,7 +46,7 @@ class MaskedSoftmax(nn.Softmax):
     ) -> Tensor: # weights (..., queries, keys)
         if mask is None: return scores.softmax(self.dim)
         _check_mask(mask, scores)
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.to(scores.dtype)
         nothing = scores.amax(self.dim, keepdim=True) == -torch.inf
         return scores.masked_fill(nothing, 0).softmax(self.dim).masked_fill(nothing, 0)
 
@@ -73,7 +73,7 @@ def scaled_dot_product(
 ) -> tuple: # output (..., queries, dv) and weights (..., queries, keys); rows sum to 1, or to 0 if all is masked
     "Attention (Vaswani et al. 2017, equation 1), with its weights. Raises `ValueError` for shapes that do not fit."
     _check_qkv(q, k, v)
-    scores = q @ k.transpose(-2, -1)*(q.shape[-1]**-.5 if scale is None else scale)
+    scores = q*(q.shape[-1]**-.5 if scale is None else scale) @ k.transpose(-2, -1) # scaled first, so that half precision does not overflow
     attn = softmax(scores, mask)
     return attn @ v, attn
 
@@ -102,9 +102,10 @@ class AdditiveAttention(nn.Module):
         q:Tensor, # (bs, queries, q_width)
         k:Tensor, # (bs, keys, k_width)
         v:Tensor, # (bs, keys, dv)
-        mask:Tensor=None, # (bs, queries, keys) as in `scaled_dot_product`
+        mask:Tensor=None, # as in `scaled_dot_product`
     ) -> tuple: # output (bs, queries, dv) and weights (bs, queries, keys)
         _check_qkv(q, k, v, same_width=False)
         scores = self.score(torch.tanh(self.query(q)[:, :, None] + self.key(k)[:, None]))[..., 0]
-        attn = self.softmax(scores[:, None], None if mask is None else mask[:, None])[:, 0] # one head, for `capture`
+        if mask is not None and mask.ndim > 2: mask = mask[:, None] # one head, for `capture`
+        attn = self.softmax(scores[:, None], mask)[:, 0]
         return attn @ v, attn

@@ -159,6 +159,7 @@ def plot_intervals(
     for y, (name, (mean, lo, hi)) in enumerate(rows.items()):
         ax.plot(results[name], [y]*len(results[name]), 'o', color='#9ab', ms=4)
         ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D', color='#1b4f72', capsize=4, ms=5)
+    if min(lo for _, lo, _ in rows.values()) < 0: ax.axvline(0, color='#bbb', lw=1, zorder=0)
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - .5, -.5)
     ax.set(xlabel=f'{xlabel} (seeds, mean and {level:.0%} interval)')
@@ -178,7 +179,7 @@ def read_results(
     path = next((p for f in folders if (p := f/'results'/f'{chapter}.csv').is_file()), None)
     if path is None: raise FileNotFoundError(f'Chapter {chapter} has no stored results: run make experiments NB={chapter}.')
     with path.open(newline='', encoding='utf-8') as file: rows = list(csv.DictReader(file))
-    known = dict.fromkeys(r['metric'] for r in rows)
+    known = dict.fromkeys(r.get('metric') for r in rows)
     if metric not in known: raise ValueError(f'Chapter {chapter} has no results for {metric!r}; there are {", ".join(known)}.')
     found = {}
     for r in rows:

@@ -216,8 +216,9 @@ def draw_bars(
     img = Image.new('RGB', (w, h), 'white')
     ink, row = ImageDraw.Draw(img), h/len(values)
     lo, hi = limits or (values.min(), values.max())
-    lo, hi = min(lo, 0), max(hi, 0) or 1
-    left, right = max(ink.textlength(str(s), font) for s in labels) + 8, w - 34
+    lo, hi = min(lo, 0), max(hi, 0)
+    hi += lo == hi # all bars are zero
+    left, right = min(max(ink.textlength(str(s), font) for s in labels) + 8, w//2), w - 34
     def at(v): return left + (right - left)*(min(max(v, lo), hi) - lo)/(hi - lo)
     for i, (label, v) in enumerate(zip(labels, values)):
         top, middle = i*row + .15*row, (i + .5)*row

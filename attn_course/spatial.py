@@ -35,7 +35,7 @@ def _check_grid(x):
 
 # %% ../nbs/02_spatial.ipynb #750552ca
 class SpatialGate(nn.Module):
-    "CBAM's spatial gate (Woo et al. 2018, equation 3): features times a number in 0..1 for each place, `gate`'s output (bs, 1, h, w)."
+    "CBAM's spatial gate (Woo et al. 2018, equation 3, with the batch norm of the authors' code): features times a number in 0..1 for each place, `gate`'s output (bs, 1, h, w)."
 
     def __init__(self,
         kernel_size:int=7, # odd, side of the convolution in places

@@ -77,7 +77,9 @@ class GatedBlock(nn.Module):
         self.attention_gate = AttentionGate(block.bn.num_features, block.shuf[0][0].in_channels)
         for p in self.attention_gate.score.parameters(): nn.init.zeros_(p)
 
-    def forward(self, up_in):
+    def forward(self,
+        up_in:Tensor, # (bs, c, h, w) the decoder's signal
+    ) -> Tensor: # (bs, c, H, W)
         hook, stored = self.block.hook, self.block.hook.stored
         try:
             hook.stored = 2*self.attention_gate(stored, up_in)

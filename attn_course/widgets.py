@@ -328,7 +328,7 @@ class AttentionExplorer(HeatmapExplorer):
         **kwargs, # note, colours, html_limit, as `HeatmapExplorer` takes them
     ):
         named = attn if isinstance(attn, dict) else {'attention': attn}
-        keys, grid, key_grid = _keys(named), tuple(grid), tuple(key_grid or grid)
+        keys, grid, key_grid = _keys(named), _grid_size(grid), _grid_size(key_grid or grid)
         axes = _axis_names(axes, len(keys[0]), isinstance(images, dict) and len(images) > 1)
         maps = {(*key, name): m for key, a in zip(keys, named.values())
                 for name, m in zip(_cell_names(grid), _query_maps(a, grid, key_grid))}
@@ -341,11 +341,17 @@ class AttentionExplorer(HeatmapExplorer):
 def _cell_names(grid): return [f'row {r + 1}, column {c + 1}' for r in range(grid[0]) for c in range(grid[1])]
 
 
+def _grid_size(grid):
+    if np.shape(grid) != (2,) or not all(isinstance(n, (int, np.integer)) for n in grid):
+        raise ValueError(f'A grid is (rows, columns), two whole numbers, not {grid!r}.')
+    return tuple(map(int, grid))
+
+
 def _query_maps(attn, grid, key_grid):
     "Weights (queries, keys) as one map a query. Raises `ValueError` when the grids do not hold so many places."
     attn = np.asarray(attn.detach().cpu().float() if hasattr(attn, 'detach') else attn)
     n = grid[0]*grid[1], key_grid[0]*key_grid[1]
-    if attn.shape != n: raise ValueError(f'Grids {grid} and {key_grid} need weights of the shape {n}, not {attn.shape}.')
+    if min(*grid, *key_grid) < 1 or attn.shape != n: raise ValueError(f'Grids {grid} and {key_grid} need weights of the shape {n}, not {attn.shape}.')
     return attn.reshape(-1, *key_grid)
 
 

@@ -60,12 +60,14 @@ def code_hash(
 
 
 def wordless(src:str) -> str:
-    "Code without comments, docstrings and other bare strings."
+    "Code without comments, docstrings, other bare strings and annotations."
     try: tree = ast.parse(src)
     except SyntaxError: return src
     for o in ast.walk(tree):
         if isinstance(body := getattr(o, 'body', None), list):
             o.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+        if isinstance(o, FUNCTIONS): o.returns = None
+        if isinstance(o, ast.arg): o.annotation = None
     return ast.dump(tree)
 
 

@@ -84,7 +84,7 @@ exercises = {
     '01.2': dict(
         stars=2, check=check_top, solution=top_k_attention,
         hints=['Find the best keys of each query with scores.topk(n, dim=-1).',
-               'Turn their indices into a boolean mask with scatter, and give it to scaled_dot_product.'],
+               'A mask of them: torch.zeros_like(scores, dtype=torch.bool).scatter(-1, indices, True); give it to scaled_dot_product.'],
         wrong=[(not_normalised, 'before the softmax'), (along_queries, 'the axis of the keys'), (unscaled, 'square root of d')]),
     '01.3': dict(
         stars=3, check=check_contribution, solution=contribution,
@@ -102,7 +102,7 @@ quiz = [
                   ('That the weights sum to more than 1.', False, 'A softmax always sums to 1.'),
                   ('An overflow of the exponential.', False, 'The softmax subtracts the largest score first; it does not overflow.')]),
     dict(ask='A query may look at no key at all. What does scaled_dot_product return for it?',
-         choices=[('Zeros.', True, 'The softmax of nothing is 0/0; we define it as zero, as PyTorch does.'),
+         choices=[('Zeros.', True, "The softmax of nothing is 0/0; we define it as zero, as PyTorch's fused attention does."),
                   ('NaN.', False, 'That is what a plain softmax would give, and it would spread through the whole network.'),
                   ('The mean of all values.', False, 'That would be looking at everything, which the mask forbids.')]),
     dict(ask='The temperature goes to zero. What becomes of the lookup?',

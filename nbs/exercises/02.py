@@ -51,11 +51,11 @@ def plain(x, score, mask):
 # 3: how much is closed -----------------------------------------------------------------------------
 
 def check_closed(f):
-    gate = torch.tensor([[[.8, .5], [.3, .1]], [[.2, .19], [.18, .04]]])
+    gate = torch.tensor([[[.8, .45], [.3, .1]], [[.2, .19], [.18, .04]]])
     got = float(f(gate, .5))
-    if abs(got - .625) < 1e-6: return 'You compare with the threshold itself; first divide by the largest gate of the same picture.'
+    if abs(got - .875) < 1e-6: return 'You compare with the threshold itself; first divide by the largest gate of the same picture.'
     if abs(got - .75) < 1e-6: return 'You divide by the largest gate of the whole batch; each picture has its own.'
-    if abs(got - .625) < 1e-6 or abs(got - 5/8) < 1e-6: return 'That is the share of open places.'
+    if abs(got - .625) < 1e-6: return 'That is the share of open places.'
     if abs(got - 3) < 1e-6: return 'You count the places: divide by their number.'
     if abs(got - .375) > 1e-6: return f'Three of the eight places are closed here, .375, you return {got:.3f}.'
 

@@ -23,7 +23,7 @@ def turned(x): return squeeze(x).flip(1)
 
 def check_effective(f):
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 3, 4, 5), 4*torch.randn(3, 3), 2*torch.randn(3)
+    x, weight, bias = torch.randn(2, 3, 4, 5), 40*torch.randn(3, 3), 8*torch.randn(3)
     got, want = torch.as_tensor(f(x, weight, bias)), effective_se(x, weight, bias)
     if got.shape != want.shape: return f'It returns the gated features, the shape of x, (2, 3, 4, 5), yours is {tuple(got.shape)}.'
     z = x.mean((2, 3)) @ weight.T + bias
@@ -89,7 +89,7 @@ quiz = [
          choices=[('Where in the picture a feature was.', True, 'Each channel becomes one number, its mean over all places.'),
                   ('Which channel a feature was in.', False, 'That is all it keeps.'),
                   ('Small values.', False, 'They count in the mean like all others.')]),
-    dict(ask='Why can a plain convolution not choose the channel by the frame?',
+    dict(ask='Why is it hard for plain convolutions to choose the channel by the frame?',
          choices=[('Its weights are the same for every picture.', True, 'Choosing means multiplying one feature by another, which a gate does.'),
                   ('It sees only 3x3 places.', False, 'Several of them see the whole picture.'),
                   ('It has too few weights.', False, 'ECA adds three weights, and helps.')]),
