@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['reveal_self_attention', 'AttentionGate', 'GatedBlock', 'add_attention_gates', 'remove_attention_gates',
-           'attention_unet_learner', 'segment_score', 'deepest_layer', 'segment_losses_figure']
+           'attention_unet_learner', 'segment_score', 'decoder_layer', 'segment_losses_figure']
 
 # %% ../nbs/09_unet.ipynb #548c8db4
 import copy
@@ -20,7 +20,6 @@ from fastcore.basics import patch, tuplify
 from IPython.display import display
 from torch import Tensor, nn
 
-from .capture import capture, undisturbed
 from .cam import heatmaps
 from .interpret import _shown, _strip
 from .plot import AltFigure, picture_axes
@@ -151,16 +150,14 @@ def segment_score(
         return (logits*here).sum((1, 2))/here.sum((1, 2))
     return score
 
-# %% ../nbs/09_unet.ipynb #17106c43
-def deepest_layer(
-    model:nn.Module, # a segmentation model
-    xb:Tensor, # (bs, channels, H, W) a batch it accepts
-) -> str: # name of the layer
-    "The last layer with the smallest map (of more than one place), where a U-Net turns around. Raises `ValueError` if none puts out a map."
-    with undisturbed(model), torch.no_grad(), capture(model, '*') as rec: model(xb[:1].clone())
-    sizes = {n: a.shape[2]*a.shape[3] for n, a in rec.acts.items() if a.ndim == 4 and a.shape[2]*a.shape[3] > 1}
-    if not sizes: raise ValueError(f'No layer of this {type(model).__name__} puts out a map (bs, c, h, w).')
-    return [n for n, size in sizes.items() if size == min(sizes.values())][-1].split('@')[0]
+# %% ../nbs/09_unet.ipynb #258fb60a
+def decoder_layer(
+    model:nn.Module, # fastai's `DynamicUnet`, with or without gates
+) -> str: # name of the block
+    "The last block but one of a U-Net's decoder, where heatmaps of a segmentation say most. Raises `ValueError` if there is no such block."
+    blocks = list(_gated_blocks(model) or _unet_blocks(model))
+    if not blocks: raise ValueError(f"No UnetBlock in this {type(model).__name__}: say layer=, the name of a layer of the decoder.")
+    return blocks[-2:][0]
 
 # %% ../nbs/09_unet.ipynb #dcb2a1c9
 def _worst_pair(preds, targs):
@@ -192,8 +189,8 @@ def segment_losses_figure(
     k=4, # how many losses
     largest:bool=True, # the largest losses, or the smallest
     target='pred', # 'pred': the class most often predicted wrongly, 'targ': the class most often missed, or a class number
-    method:str='gradcam', # a name from `METHODS` that works with functions
-    layer=None, # name or submodule; None takes `deepest_layer`
+    method:str='layercam', # a name from `METHODS` that works with functions
+    layer=None, # name or submodule; None takes `decoder_layer`
     size:float=1.5, # height of a picture in inches
     **kwargs, # colours, alpha, scale, by_weight, smooth: as `overlay` takes them
 ) -> AltFigure:
@@ -205,10 +202,10 @@ def segment_losses_figure(
     classes = {'pred': pred, 'targ': targ}.get(target, target) if isinstance(target, str) else target
     if isinstance(classes, str): raise ValueError(f"target is 'pred', 'targ' or a class number, not {target!r}.")
     model = interp.learn.model
-    maps = heatmaps(model, xb, method, segment_score(classes), layer or deepest_layer(model, xb.to(next(model.parameters()).device)))
+    maps = heatmaps(model, xb, method, segment_score(classes), layer or decoder_layer(model))
     pictures = [_shown(s[0]) for s in interp.dl._pre_show_batch(tuplify(inps) + tuplify(targs), max_n=len(idx))[2]]
     names, said = getattr(interp.dl, 'vocab', range(preds.shape[1])), preds.argmax(1)
-    titles = [f'{names[int(t)]} read as {names[int(p)]} / {l:.2f}' for p, t, l in zip(pred, targ, losses)]
+    titles = [f'{names[int(t)]} read as {names[int(p)]} / {float(l):.2f}' for p, t, l in zip(pred, targ, losses)]
     return _segment_rows(pictures, targs, said, maps, titles, size, method, **kwargs)
 
 # %% ../nbs/09_unet.ipynb #28af5e5a

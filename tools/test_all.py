@@ -1,8 +1,8 @@
 """Test the whole course: `make test`, or one chapter of it: `make test NB=07`."""
-import argparse, difflib, os, shutil, subprocess, sys, sysconfig, tempfile, venv
+import argparse, difflib, json, os, shutil, subprocess, sys, sysconfig, tempfile, venv
 from pathlib import Path
 
-from run_nbs import NBS, ROOT, chosen, finish, jobs, report, run, run_all
+from run_nbs import NBS, ROOT, all_notebooks, chosen, finish, jobs, report, run, run_all
 from setup_env import clean_environ, python_of
 
 PACKAGE = ROOT/'attn_course'
@@ -61,8 +61,18 @@ def strict_in_ci(
     return []
 
 
+def unreadable(
+    path:Path, # a notebook
+)->bool: # is its file no JSON?
+    "Is a notebook corrupt?"
+    try: return not json.loads(path.read_text(encoding='utf-8'))
+    except ValueError: return True
+
+
 def check_modules()->list: # for each check: did it pass?
     "Are the modules what the notebooks give?"
+    if bad := [p.relative_to(ROOT).as_posix() for p in all_notebooks() if unreadable(p)]:
+        return [report('the notebooks can be exported', False, f'{", ".join(bad)} is no notebook: restore it')]
     with tempfile.TemporaryDirectory() as tmp:
         tree = copy_tree(Path(tmp)/'copy')
         if said := export_copy(tree): return [report('the notebooks can be exported', False, said)]

@@ -60,7 +60,8 @@ def main()->int: # exit status
     if opts.one: return not run_cells(opts.one.resolve())
     prepare()
     ok, seconds, out = run([python_of(ENV), '-c', VERSIONS])
-    res = [report(f"attn_course.all on {out.strip() if ok else 'the newest releases'}", ok, out, seconds)]
+    versions = out.strip().splitlines()[-1] if ok else 'the newest releases'
+    res = [report(f'attn_course.all on {versions}', ok, out, seconds)]
     return finish(res + run_all(jobs(chapters(opts.full), __file__, python_of(ENV))))
 
 
