@@ -7,7 +7,6 @@ __all__ = ['reveal_self_attention', 'AttentionGate', 'GatedBlock', 'add_attentio
            'attention_unet_learner', 'segment_score', 'decoder_layer', 'segment_losses_figure']
 
 # %% ../nbs/09_unet.ipynb #548c8db4
-import copy
 from colorsys import hsv_to_rgb
 
 import numpy as np
@@ -141,7 +140,10 @@ def segment_score(
     def score(out):
         if not isinstance(out, Tensor) or out.ndim != 4: raise ValueError(
             'segment_score needs logits (bs, classes, h, w), as a segmentation model returns them.')
-        classes = torch.as_tensor(target, device=out.device).as_subclass(Tensor).long().expand(len(out))
+        classes = torch.as_tensor(target, device=out.device).as_subclass(Tensor).long()
+        if classes.ndim and len(classes) != len(out): raise ValueError(
+            f'{len(classes)} classes, but outputs for {len(out)} images: methods that try variants of one image need one number.')
+        classes = classes.expand(len(out))
         if classes.min() < 0 or classes.max() >= out.shape[1]: raise ValueError(
             f'Class {int(classes.max())} does not exist: this model scores the classes 0 to {out.shape[1] - 1}.')
         here = (out.argmax(1) == classes[:, None, None]).as_subclass(Tensor)
@@ -154,21 +156,22 @@ def segment_score(
 def decoder_layer(
     model:nn.Module, # fastai's `DynamicUnet`, with or without gates
 ) -> str: # name of the block
-    "The last block but one of a U-Net's decoder, where heatmaps of a segmentation say most. Raises `ValueError` if there is no such block."
+    "The last block but one of a U-Net's decoder: between detail and repeating the prediction. Raises `ValueError` if there is no such block."
     blocks = list(_gated_blocks(model) or _unet_blocks(model))
     if not blocks: raise ValueError(f"No UnetBlock in this {type(model).__name__}: say layer=, the name of a layer of the decoder.")
     return blocks[-2:][0]
 
 # %% ../nbs/09_unet.ipynb #dcb2a1c9
 def _worst_pair(preds, targs):
-    "For each image the class most often predicted wrongly, and the class most often missed, (bs,) each."
-    said, true, n = preds.argmax(1), targs.as_subclass(Tensor).long(), preds.shape[1]
-    wrong = said != true
-    def most(classes, where):
-        counts = torch.stack([torch.bincount(c[w], minlength=n) for c, w in zip(classes, where)])
-        return counts.argmax(1)
-    where = torch.where(wrong.flatten(1).any(1)[:, None, None], wrong, True) # without an error: all pixels
-    return most(said, where), most(true, where)
+    "The most frequent confusion of each image: (class said, true class), (bs,) each; both alike where nothing is wrong."
+    n, said, true = preds.shape[1], preds.argmax(1), targs.as_subclass(Tensor).long()
+    known = (true >= 0) & (true < n) # pixels without a label do not count
+    def worst(s, t, ok):
+        wrong = ok & (s != t)
+        where = wrong if wrong.any() else ok
+        return torch.bincount(t[where]*n + s[where], minlength=n*n).argmax()
+    pair = torch.stack([worst(*one) for one in zip(said, true, known)])
+    return pair % n, pair//n
 
 
 def _paint(picture, mask):
@@ -188,8 +191,8 @@ def segment_losses_figure(
     interp:Interpretation, # of a segmentation learner
     k=4, # how many losses
     largest:bool=True, # the largest losses, or the smallest
-    target='pred', # 'pred': the class most often predicted wrongly, 'targ': the class most often missed, or a class number
-    method:str='layercam', # a name from `METHODS` that works with functions
+    target='pred', # 'pred': the class wrongly said in the most frequent confusion, 'targ': the class missed there, or a class number
+    method:str='layercam', # a name from `METHODS` that needs activations and gradients only
     layer=None, # name or submodule; None takes `decoder_layer`
     size:float=1.5, # height of a picture in inches
     **kwargs, # colours, alpha, scale, by_weight, smooth: as `overlay` takes them
@@ -205,7 +208,7 @@ def segment_losses_figure(
     maps = heatmaps(model, xb, method, segment_score(classes), layer or decoder_layer(model))
     pictures = [_shown(s[0]) for s in interp.dl._pre_show_batch(tuplify(inps) + tuplify(targs), max_n=len(idx))[2]]
     names, said = getattr(interp.dl, 'vocab', range(preds.shape[1])), preds.argmax(1)
-    titles = [f'{names[int(t)]} read as {names[int(p)]} / {float(l):.2f}' for p, t, l in zip(pred, targ, losses)]
+    titles = [f'{names[int(t)]} read as {names[int(p)]} / {float(l):.2f}' if p != t else f'no error / {float(l):.2f}' for p, t, l in zip(pred, targ, losses)]
     return _segment_rows(pictures, targs, said, maps, titles, size, method, **kwargs)
 
 # %% ../nbs/09_unet.ipynb #28af5e5a
