@@ -54,7 +54,8 @@ class Blend(nn.Module):
         return x + self.gamma*(self.attention(x) - x)
 
 
-def _is_ours(m): return type(m) in (SqueezeExcitation, EfficientChannelAttention, ChannelGate, SpatialGate, CBAM, SelfAttention2d)
+def _is_ours(m):
+    return type(m) in (SqueezeExcitation, EfficientChannelAttention, ChannelGate, SpatialGate, CBAM, SelfAttention2d)
 
 # %% ../nbs/05_attach.ipynb #c8b84b3a
 def _rest(attention):
@@ -72,7 +73,8 @@ def _branch_end(block):
     has = lambda *names: all(hasattr(block, n) for n in names)
     last = lambda branch: (branch, list(branch._modules)[-1])
     if has('convpath', 'idpath'): return last(block.convpath) # fastai's ResBlock
-    if has('block', 'use_res_connect') or has('block', 'layer_scale') or has('block', 'stochastic_depth'): return last(block.block) # torchvision's MBConv, ConvNeXt
+    if has('block', 'use_res_connect') or has('block', 'layer_scale') or has('block', 'stochastic_depth'):
+        return last(block.block) # torchvision's MBConv, ConvNeXt
     if has('conv', 'use_res_connect'): return last(block.conv) # torchvision's MobileNetV2
     if has('f', 'proj') and isinstance(block.f, nn.Sequential): return last(block.f) # torchvision's RegNet
     if has('conv_dw', 'mlp', 'drop_path'): return block, 'drop_path' # timm's ConvNeXt
@@ -111,8 +113,9 @@ def _conv_ends(model):
 
 
 def _places(model):
-    "name -> (module, name of its child, channels) where gates go: the blocks of a residual network, or the convolutions of a plain one."
-    blocks = {name: (*end, _channels(getattr(*end)) or _channels(m)) for name, m in model.named_modules() if name and (end := _branch_end(m))}
+    "name -> (module, name of its child, channels) where gates go: blocks of a residual network, convolutions of a plain one."
+    blocks = {name: (*end, _channels(getattr(*end)) or _channels(m))
+              for name, m in model.named_modules() if name and (end := _branch_end(m))}
     inner = [n for n in blocks if any(n != o and n.startswith(f'{o}.') for o in blocks)]
     return {n: end for n, end in blocks.items() if n not in inner} or _conv_ends(model)
 
@@ -200,7 +203,8 @@ def _report(model, attention, new):
     added = sum(p.numel() for p in {p for m in new.values() for p in m.parameters()})
     total, names = sum(p.numel() for p in model.parameters()), list(new)
     where = ', '.join(names) if len(names) < 4 else f'{names[0]} ... {names[-1]}'
-    return f'{name}: {len(new)} layer{"s" if len(new) > 1 else ""} added, after {where}; {added:,} parameters, {added/total:.1%} of the model.'
+    return (f'{name}: {len(new)} layer{"s" if len(new) > 1 else ""} added, after {where}; '
+            f'{added:,} parameters, {added/total:.1%} of the model.')
 
 # %% ../nbs/05_attach.ipynb #93ded9d7
 def attention_places(
@@ -214,7 +218,8 @@ def remove_attention(
     model:nn.Module, # a model changed by `add_attention`
 ) -> nn.Module: # the same model, without it
     "Take attention out again; everything else stays as training has left it. Raises `ValueError` if there is none."
-    found = [(parent, name, m) for parent in list(model.modules()) for name, m in parent.named_children() if isinstance(m, Attended)]
+    found = [(parent, name, m) for parent in list(model.modules()) for name, m in parent.named_children()
+             if isinstance(m, Attended)]
     if not found: raise ValueError(f'This {type(model).__name__} has no attention to remove.')
     for parent, name, m in found:
         while isinstance(m, Attended): m = m.layer

@@ -35,10 +35,14 @@ def reveal_self_attention(
     `ValueError` when there is no such layer."""
     found = {n: m for n, m in model.named_modules() if type(m).__name__ in ('SelfAttention', 'PooledSelfAttention2d')}
     if not found: raise ValueError(f"This {type(model).__name__} has no self-attention of fastai's: build it with self_attention=True.")
-    for name, m in found.items():
-        parent, _, child = name.rpartition('.')
-        setattr(model.get_submodule(parent), child, from_fastai(m))
+    for name, m in found.items(): _exchange(model, name, from_fastai(m))
     return list(found)
+
+
+def _exchange(model, name, new):
+    "Put another module in the place of one."
+    parent, _, child = name.rpartition('.')
+    setattr(model.get_submodule(parent), child, new)
 
 # %% ../nbs/09_unet.ipynb #86ad5491
 class AttentionGate(nn.Module):
@@ -111,11 +115,6 @@ def remove_attention_gates(
     for name, m in gated.items(): _exchange(model, name, m.block)
     return model
 
-
-def _exchange(model, name, new):
-    parent, _, child = name.rpartition('.')
-    setattr(model.get_submodule(parent), child, new)
-
 # %% ../nbs/09_unet.ipynb #e20ee1a4
 def attention_unet_learner(
     dls, # DataLoaders of a segmentation, as `unet_learner` takes them
@@ -184,7 +183,7 @@ def _paint(picture, mask):
 
 def _is_segmentation(interp):
     b = interp.dl.one_batch()
-    return len(b) > 1 and isinstance(b[1], Tensor) and b[1].ndim == 3 and b[0].ndim == 4
+    return len(b) > 1 and all(isinstance(t, Tensor) for t in b[:2]) and (b[0].ndim, b[1].ndim) == (4, 3)
 
 # %% ../nbs/09_unet.ipynb #2051e1bf
 def segment_losses_figure(
@@ -208,11 +207,14 @@ def segment_losses_figure(
     maps = heatmaps(model, xb, method, segment_score(classes), layer or decoder_layer(model))
     pictures = [_shown(s[0]) for s in interp.dl._pre_show_batch(tuplify(inps) + tuplify(targs), max_n=len(idx))[2]]
     names, said = getattr(interp.dl, 'vocab', range(preds.shape[1])), preds.argmax(1)
-    titles = [f'{names[int(t)]} read as {names[int(p)]} / {float(l):.2f}' if p != t else f'no error / {float(l):.2f}' for p, t, l in zip(pred, targ, losses)]
-    return _segment_rows(pictures, targs, said, maps, titles, size, method, **kwargs)
+    titles = [f'{names[int(t)]} read as {names[int(p)]} / {float(l):.2f}' if p != t else f'no error / {float(l):.2f}'
+              for p, t, l in zip(pred, targ, losses)]
+    alt = (f'The {len(titles)} segmentations with the {"largest" if largest else "smallest"} losses: picture, true mask, predicted '
+           f'mask, {method}; most frequent confusion / loss: {"; ".join(titles)}.')
+    return _segment_rows(pictures, targs, said, maps, titles, size, method, alt, **kwargs)
 
 # %% ../nbs/09_unet.ipynb #28af5e5a
-def _segment_rows(pictures, targs, said, maps, titles, size, method, **kwargs):
+def _segment_rows(pictures, targs, said, maps, titles, size, method, alt, **kwargs):
     "The figure behind `segment_losses_figure`."
     strips = []
     for picture, true, mask, m in zip(pictures, targs, said, maps):
@@ -223,8 +225,7 @@ def _segment_rows(pictures, targs, said, maps, titles, size, method, **kwargs):
     for ax, strip, title in zip(axes[:, 0], strips, titles):
         ax.imshow(strip)
         ax.set_title(f'picture, truth, prediction, {method} — {title}', fontsize=9)
-    return AltFigure(fig, f'The {len(strips)} segmentations with the largest losses: picture, true mask, predicted mask, {method}; '
-                          f'most frequent confusion / loss: {"; ".join(titles)}.', photo=True)
+    return AltFigure(fig, alt, photo=True)
 
 
 _plot_top_losses = getattr(Interpretation.plot_top_losses, 'classes_only', Interpretation.plot_top_losses)
