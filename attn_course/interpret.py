@@ -22,8 +22,9 @@ from IPython.display import display
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from .cam import METHODS, heatmaps
 from .capture import undisturbed
-from .cam import METHODS, heatmaps, mass_inside
+from .metrics import mass_inside
 from .plot import AltFigure, picture_axes
 from .render import overlay, to_rgb
 from .widgets import ParamExplorer, describe_map

@@ -1,7 +1,7 @@
 "Exercises of chapter 8, interpret: checkers, hints, solutions, plausible wrong answers, quiz."
 import torch
 
-from attn_course.cam import mass_inside, peak_inside
+from attn_course.metrics import mass_inside, peak_inside
 
 
 # 1: wrong and sure --------------------------------------------------------------------------------
