@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor, nn
 
-from .spatial import SpatialGate, _check_grid
+from .spatial import SpatialGate, check_grid
 
 # %% ../nbs/03_channel.ipynb #db77b618
 class SqueezeExcitation(nn.Module):
@@ -29,8 +29,13 @@ class SqueezeExcitation(nn.Module):
     def forward(self,
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c, h, w)
-        _check_grid(x)
+        check_grid(x)
         return x*self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+    def rest(self) -> float: # what the features are multiplied with from now on, until it trains
+        "Set the last layer to zero, so that every gate stands at 1/2."
+        for p in self.fc2.parameters(): nn.init.zeros_(p)
+        return .5
 
 
 def _hidden(channels, reduction, hidden):
@@ -57,9 +62,14 @@ class EfficientChannelAttention(nn.Module):
     def forward(self,
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c, h, w)
-        _check_grid(x)
+        check_grid(x)
         gate = self.gate(self.conv(x.mean((2, 3))[:, None])) # (bs, 1, c)
         return x*gate[:, 0, :, None, None]
+
+    def rest(self) -> float: # what the features are multiplied with from now on, until it trains
+        "Set the last layer to zero, so that every gate stands at 1/2."
+        for p in self.conv.parameters(): nn.init.zeros_(p)
+        return .5
 
 # %% ../nbs/03_channel.ipynb #76122ef5
 class ChannelGate(nn.Module):
@@ -78,9 +88,14 @@ class ChannelGate(nn.Module):
     def forward(self,
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c, h, w)
-        _check_grid(x)
+        check_grid(x)
         mean, most = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
         return x*self.gate(self.fc2(self.act(self.fc1(mean))) + self.fc2(self.act(self.fc1(most))))
+
+    def rest(self) -> float: # what the features are multiplied with from now on, until it trains
+        "Set the last layer to zero, so that every gate stands at 1/2."
+        for p in self.fc2.parameters(): nn.init.zeros_(p)
+        return .5
 
 # %% ../nbs/03_channel.ipynb #e9b0f80d
 class CBAM(nn.Module):
@@ -99,3 +114,7 @@ class CBAM(nn.Module):
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c, h, w)
         return self.spatial(self.channel(x))
+
+    def rest(self) -> float: # what the features are multiplied with from now on, until it trains
+        "Bring both gates to rest, at 1/2 each."
+        return self.channel.rest()*self.spatial.rest()

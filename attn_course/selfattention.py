@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import MaskedSoftmax, scaled_dot_product
-from .spatial import _check_grid
+from .spatial import check_grid
 
 # %% ../nbs/04_selfattention.ipynb #1552bc83
 class SelfAttention2d(nn.Module):
@@ -37,12 +37,17 @@ class SelfAttention2d(nn.Module):
     def forward(self,
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c, h, w)
-        _check_grid(x)
+        check_grid(x)
         q = self.query(x)
         k, v = (F.max_pool2d(t, self.pool) if self.pool > 1 else t for t in (self.key(x), self.value(x)))
         q, k, v = (t.flatten(2).transpose(1, 2)[:, None] for t in (q, k, v)) # (bs, 1, places, width)
         o = fused_attention(q, k, v, 1.) if self.fused else scaled_dot_product(q, k, v, scale=1., softmax=self.softmax)[0]
         return x + self.gamma*self.out(o[:, 0].transpose(1, 2).unflatten(2, x.shape[2:]))
+
+    def rest(self) -> float: # what the features are multiplied with from now on, until it trains
+        "Set gamma to zero, as in a new layer, so that the features pass unchanged."
+        nn.init.zeros_(self.gamma)
+        return 1.
 
 # %% ../nbs/04_selfattention.ipynb #3b3d23f0
 class SpectralConv(nn.Conv2d):

@@ -24,14 +24,18 @@ class AttentionPool(nn.Module):
     def forward(self,
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c)
-        _check_grid(x)
+        check_grid(x)
         attn = self.softmax(self.score(x).flatten(2)[:, None]) # (bs, 1, 1, hw)
         return (attn[:, 0] @ x.flatten(2).transpose(1, 2))[:, 0]
 
-
-def _check_grid(x):
-    if not isinstance(x, Tensor) or x.ndim != 4: raise ValueError(
-        f'Features of shape (bs, c, h, w) are needed, not {tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__}.')
+# %% ../nbs/02_spatial.ipynb #grid0001
+def check_grid(
+    x, # what a layer was given
+):
+    "Raises `ValueError` unless these are features of shape (bs, c, h, w)."
+    if isinstance(x, Tensor) and x.ndim == 4: return
+    given = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+    raise ValueError(f'Features of shape (bs, c, h, w) are needed, not {given}.')
 
 # %% ../nbs/02_spatial.ipynb #750552ca
 class SpatialGate(nn.Module):
@@ -48,6 +52,11 @@ class SpatialGate(nn.Module):
     def forward(self,
         x:Tensor, # (bs, c, h, w) features
     ) -> Tensor: # (bs, c, h, w)
-        _check_grid(x)
+        check_grid(x)
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
         return x*self.gate(self.norm(self.conv(summary)))
+
+    def rest(self) -> float: # what the features are multiplied with from now on, until it trains
+        "Set the last layer to zero, so that the gate stands at 1/2 everywhere."
+        for p in self.norm.parameters(): nn.init.zeros_(p)
+        return .5
