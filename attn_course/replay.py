@@ -81,13 +81,16 @@ def _is_attention(t):
 def _layout(t, size, axis=None, prefix=None):
     """How an output holds its places; None if it is no grid of several.
 
-    `size`: (height, width) of the images, `axis`: where the channels are, None if unknown."""
-    if t.ndim == 3 and axis != 'first': return _token_layout(t.shape[1], size, prefix)
+    `size`: (height, width) of the images. `axis`: where the channels are: 'first', 'last', 'first?' if
+    a convolution ran last but something may have turned its output, None if unknown."""
+    if t.ndim == 3 and not (axis or '').startswith('first'): return _token_layout(t.shape[1], size, prefix)
     if t.ndim != 4 or _is_attention(t): return None
     as_first, as_last = Layout('first', 0, tuple(t.shape[2:])), Layout('last', 0, tuple(t.shape[1:3]))
-    if axis == 'first': return as_first if math.prod(as_first.size) > 1 else None
-    readings = [as_last] if axis == 'last' else [as_first, as_last]
-    return next((layout for layout in readings if _fits(*layout.size, size)), None)
+    readings = dict(first=[as_first], last=[as_last]).get(axis, [as_first, as_last])
+    fitting = [layout for layout in readings if _fits(*layout.size, size)]
+    if fitting: return fitting[0]
+    several = math.prod(as_first.size) > 1
+    return as_first if several and axis in ('first', 'first?') else None
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0012
 def as_grid(
@@ -129,7 +132,8 @@ def _channel_axes(
 ): # gives a dictionary: layer -> 'first', 'last' or None, filled while the model runs
     last, found = [None], {}
     def weighted(axis): return lambda layer, args, out: last.__setitem__(0, axis)
-    def asked(name): return lambda layer, args, out: found.__setitem__(name, _judged(layer, last[0]))
+    def asked(name): return lambda layer, args, out: found.__setitem__(
+        name, _judged(layer, last[0]))
     axes = [(m, _channel_axis(m)) for m in model.modules()]
     first = (m.register_forward_hook(weighted(axis), prepend=True) for m, axis in axes if axis)
     then = (model.get_submodule(n).register_forward_hook(asked(n)) for n in layers)
@@ -137,9 +141,10 @@ def _channel_axes(
 
 
 def _judged(layer, axis):
-    "A linear layer ran last; in a block with convolutions (ConvNeXt) the channels may be back in front."
+    "What the last layer with weights tells about another: a linear layer in a ConvNeXt block tells nothing."
+    if axis == 'first': return 'first' if isinstance(layer, _FIRST) else 'first?'
     convolves = any(isinstance(m, _FIRST) for m in layer.modules())
-    return None if axis == 'last' and convolves else axis
+    return None if convolves else axis
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0017
 _last_layers = weakref.WeakKeyDictionary()
@@ -157,8 +162,8 @@ def last_spatial_layer(
     key = xb.shape[1:], tuple((n, type(m)) for n, m in model.named_modules())
     known = _last_layers.get(model)
     if score is None and known and known[0] == key: return known[1]
-    name = _search(model, xb, score)
-    if score is None: _last_layers[model] = key, name
+    name, sure = _search(model, xb, score)
+    if score is None and sure: _last_layers[model] = key, name
     return name
 
 
@@ -175,7 +180,8 @@ def _search(model, xb, score):
         f'The model puts out a grid, so no layer is the last before pooling: say layer=, one of {some(grids)}.')
     if not grids: raise ValueError(
         f'No layer of this {type(model).__name__} puts out a grid (bs, c, h, w) with several places.')
-    return _last_with_gradient(grids, rec).split('@')[0]
+    name = _last_with_gradient(grids, rec)
+    return (name or list(grids)[-1]).split('@')[0], name is not None
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0018
 def _differentiate(rec, out, score):
@@ -196,13 +202,13 @@ def _grids(model, rec, xb, axes):
 
 
 def _last_with_gradient(grids, rec):
-    "The last call whose places have a gradient; tokens count if they are as wide as the last ones."
+    "The last call whose places have a gradient, or None; tokens count if they are as wide as the last ones."
     tokens = [rec.acts[n].shape[-1] for n, layout in grids.items() if layout.kind == 'tokens']
     for name in reversed(grids):
         grad, layout = rec.grads.get(name), grids[name]
         if layout.kind == 'tokens' and rec.acts[name].shape[-1] != tokens[-1]: continue
         if grad is not None and bool(layout.grid(grad).any()): return name
-    return list(grids)[-1]
+    return None
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0019
 def prefix_tokens(
