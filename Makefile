@@ -1,6 +1,6 @@
 # The commands of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-latest mutate browser html outputs export readme experiments
+.PHONY: help lab test test-latest lint mutate browser html outputs export readme experiments
 NB =
 ARGS =
 MY = my
@@ -32,9 +32,14 @@ test: ## test everything, or one chapter with NB=07
 test-latest: ## test on the newest fastai and fastcore, without nbdev; FULL=1 runs every notebook
 	@$(python) tools/test_latest.py $(if $(FULL),--full)
 
-mutate: ## break the code of a chapter on purpose, NB=07; its tests must notice
+lint: ## check style and rules in seconds, run no notebook
 	$(DEV)
-	$(RUN) tools/mutate.py $(NB)
+	$(RUN) -m ruff check
+	$(RUN) tools/lint.py $(NB)
+
+mutate: ## break the code on purpose, all or NB=07; the tests must notice
+	$(DEV)
+	$(RUN) tools/mutate.py $(NB) $(ARGS)
 
 browser: ## use the course in a real Chromium
 	$(DEV)
@@ -56,6 +61,6 @@ readme: ## write README.md from nbs/index.ipynb
 	$(DEV)
 	$(RUN) tools/write_readme.py
 
-experiments: ## run the studies behind nbs/results/, all or NB=05
+experiments: ## run the studies behind nbs/results/, all or NB=05; hours for all
 	$(DEV)
 	$(RUN) tools/experiments.py $(NB)

@@ -1,5 +1,6 @@
 """Write the course as pages that need no server, no kernel and no network: `make html`."""
-import re, sys
+import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -8,7 +9,8 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from run_nbs import NBS, ROOT
+from course import NBS
+from setup_env import ROOT
 from store_outputs import TRIMMED, chosen, run, tidy_output
 
 OUT = ROOT/'_html'
@@ -28,7 +30,10 @@ img { max-width: 100%; }
 .highlight pre { overflow-x: auto; }
 math[display=block] { margin: .7em 0; }
 details > summary { cursor: pointer; padding: .5em 0; }
-nav.course, details > summary { color: var(--jp-content-font-color1); font-family: var(--jp-ui-font-family); }
+nav.course, details > summary {
+  color: var(--jp-content-font-color1);
+  font-family: var(--jp-ui-font-family);
+}
 nav.course a { color: var(--jp-content-link-color); }
 </style>
 {%- endblock -%}
@@ -37,7 +42,9 @@ nav.course a { color: var(--jp-content-link-color); }
 <script>
 document.body.dataset.jpThemeLight = !matchMedia('(prefers-color-scheme: dark)').matches
 </script>
-{% if resources.contents %}<nav class="course"><a href="{{ resources.contents }}">Contents</a></nav>{% endif %}
+{% if resources.contents %}
+<nav class="course"><a href="{{ resources.contents }}">Contents</a></nav>
+{% endif %}
 {%- endblock -%}
 {%- block input_group -%}
 {%- if cell.metadata.get('jupyter', {}).get('source_hidden') -%}
@@ -45,13 +52,16 @@ document.body.dataset.jpThemeLight = !matchMedia('(prefers-color-scheme: dark)')
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}
 {%- block data_latex scoped -%}
-<div class="jp-RenderedLatex jp-OutputArea-output">{{ output.data['text/latex'] | markdown2html }}</div>
+<div class="jp-RenderedLatex jp-OutputArea-output">
+{{ output.data['text/latex'] | markdown2html }}
+</div>
 {%- endblock -%}
 '''
 
 _title = re.compile(r'^#\s+(.+)$', re.M)
 _unknown_tex = re.compile(r'\\[a-zA-Z]+|&(?!#|\w+;)')
-_outside = re.compile(r'<(?:script|img|link|iframe|video|audio|source)\b[^>]*\s(?:src|href)="((?:https?:)?//[^"]*)"')
+_outside = re.compile(r'<(?:script|img|link|iframe|video|audio|source)\b[^>]*'
+                      r'\s(?:src|href)="((?:https?:)?//[^"]*)"')
 
 
 def mathml(
@@ -60,7 +70,8 @@ def mathml(
 )->str: # a `<math>` element
     "The formula `tex` as MathML; raises ValueError for a command that is not known."
     res = convert(re.sub(r'\{(align)(ed)?\}|\{gathered\}', '{align*}', tex), display=display)
-    if bad := _unknown_tex.search(res): raise ValueError(f'the formula {tex!r} holds {bad[0]!r}, which is not known')
+    if bad := _unknown_tex.search(res):
+        raise ValueError(f'the formula {tex!r} holds {bad[0]!r}, which is not known')
     return res
 
 
@@ -68,7 +79,8 @@ class PageRenderer(IPythonRenderer):
     "Markdown to HTML: formulas become MathML, links to notebooks become links to pages."
     def block_math(self, body): return mathml(body, 'block')
     def inline_math(self, body): return mathml(body)
-    def latex_environment(self, name, body): return mathml(rf'\begin{{{name}}}{body}\end{{{name}}}', 'block')
+    def latex_environment(self, name, body):
+        return mathml(rf'\begin{{{name}}}{body}\end{{{name}}}', 'block')
     def link(self, text, url, title=None): return super().link(text, page_url(url), title)
 
 
@@ -108,7 +120,8 @@ def read(
     if any(TRIMMED in o.get('data', {}).get('text/html', '') for o in outputs): run(nb, path.parent)
     nb.metadata.pop('widgets', None)
     for cell in nb.cells:
-        if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if tidy_output(o, trim=False)]
+        if cell.cell_type == 'code':
+            cell.outputs = [o for o in cell.outputs if tidy_output(o, trim=False)]
     return nb
 
 
@@ -122,7 +135,8 @@ def write_page(
     depth = len(page.relative_to(OUT).parts) - 1
     resources = {'metadata': {'name': name, 'path': str(folder)},
                  'contents': page != OUT/'index.html' and '../'*depth + 'index.html'}
-    exporter = PageExporter(raw_template=PAGE, exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = PageExporter(raw_template=PAGE, exclude_input_prompt=True,
+                            exclude_output_prompt=True)
     html, _ = exporter.from_notebook_node(nb, resources)
     if found := _outside.search(html): raise ValueError(f'the page would load {found[1]}')
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,19 @@
-"""Run the studies behind the chapters: `make experiments`, or one of them: `make experiments NB=05`.
+"""Run the studies behind the chapters: `make experiments`, or one: `make experiments NB=05`.
 
-A chapter that has a study marks its cells with `#| study`. Together with the chapter's imports and its module they define
-`VARIANTS` and `SEEDS`, two lists, and `study(variant, seed)`, which trains and returns a dictionary from metric to number.
-The results of chapter NN go to nbs/results/NN.csv, a row for each number; the lint says when the code has changed since.
+A chapter that has a study marks its cells with `#| study`. Together with the chapter's imports and
+its module they define `VARIANTS` and `SEEDS`, two lists, and `study(variant, seed)`, which trains
+and returns a dictionary from metric to number. The results of chapter NN go to nbs/results/NN.csv,
+a row for each number; the lint says when code that they depend on has changed since.
 """
-import csv, os, sys, time
+import csv
+import os
+import sys
+import time
 from importlib import import_module
 from importlib.metadata import version
 
-from check_nbs import Notebook, code_hash, notebooks, only_imports
-from run_nbs import NBS, ROOT
+from course import NBS, Notebook, notebooks
+from freshness import code_hash
 
 RESULTS = NBS/'results'
 COLUMNS = 'seed', 'variant', 'metric', 'value', 'seconds', 'versions', 'code_hash'
@@ -17,7 +21,7 @@ COLUMNS = 'seed', 'variant', 'metric', 'value', 'seconds', 'versions', 'code_has
 
 def studies()->dict: # number of the chapter to its notebook
     "The chapters that have a study."
-    nbs = (Notebook(p, ROOT) for p in notebooks(ROOT))
+    nbs = map(Notebook, notebooks())
     return {nb.number: nb for nb in nbs if nb.is_chapter and nb.study}
 
 
@@ -25,9 +29,10 @@ def namespace(
     nb:Notebook, # a chapter with a study
 )->dict: # what its study cells define
     "Run the imports and the study cells of a chapter, with the public names of its module."
-    res = vars(import_module(f'attn_course.{nb.name}')).copy()
+    res = vars(import_module(f'attn_course.{nb.module}')).copy() if nb.module else {}
     for cell in nb.code:
-        if only_imports(cell) or cell in nb.study: exec(compile(cell.src, f'{nb.file}, cell {cell.id}', 'exec'), res)
+        if cell.only_imports or cell in nb.study:
+            exec(compile(cell.src, f'{nb.file}, cell {cell.id}', 'exec'), res)
     return res
 
 
@@ -35,7 +40,7 @@ def rows(
     nb:Notebook, # a chapter with a study
 ):  # yields rows of `COLUMNS`
     "Run a study and tell each of its numbers as it comes."
-    code, names = code_hash(ROOT, nb.number, nb.name), namespace(nb)
+    code, names = code_hash(nb), namespace(nb)
     versions = ' '.join(f'{n}={version(n)}' for n in ('fastai', 'torch'))
     for variant in names['VARIANTS']:
         for seed in names['SEEDS']:
@@ -43,7 +48,8 @@ def rows(
             metrics = names['study'](variant, seed)
             seconds = round(time.time() - start, 1)
             print(f'{nb.name}  {variant}  seed {seed}  {metrics}  {seconds} s', flush=True)
-            yield from ((seed, variant, name, value, seconds, versions, code) for name, value in metrics.items())
+            for name, value in metrics.items():
+                yield seed, variant, name, value, seconds, versions, code
 
 
 def write(
@@ -62,7 +68,8 @@ def main(
     "Run the studies there are, or say that there is none."
     found = studies()
     if unknown := [n for n in names if n not in found]:
-        sys.exit(f"There is no study in chapter {', '.join(unknown)}; there are: {', '.join(found) or 'none'}.")
+        sys.exit(f"There is no study in chapter {', '.join(unknown)}; there are: "
+                 f"{', '.join(found) or 'none'}.")
     if not found: print('No chapter has a study yet: none of their cells is marked #| study.')
     os.chdir(NBS)
     for number in names or found: write(found[number])

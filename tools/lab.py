@@ -1,18 +1,20 @@
 """Start JupyterLab on the reader's own copy of the notebooks: `make lab`."""
-import argparse, os, shutil, sys
+import argparse
+import os
+import shutil
+import sys
 from pathlib import Path
 
+from course import NBS, is_hidden
 from setup_env import ROOT, clean_environ
 
-NBS = ROOT/'nbs'
 START = '00_start.ipynb'
 
 
 def to_copy()->list: # paths under `nbs`
     "What a reader works with: every notebook but the index, and the stored results they draw."
     found = [*NBS.rglob('*.ipynb'), *(NBS/'results').glob('*.csv')]
-    hidden = lambda p: any(part[0] in '._' for part in p.relative_to(NBS).parts)
-    return sorted(p for p in found if p.stem != 'index' and not hidden(p))
+    return sorted(p for p in found if p.stem != 'index' and not is_hidden(p.relative_to(NBS)))
 
 
 def copy_new(
@@ -36,7 +38,8 @@ def command(
 )->list: # a command line
     "How JupyterLab is started."
     root = ['--allow-root'] if os.geteuid() == 0 else []
-    ours = ['--ServerApp.ip=127.0.0.1', f'--ServerApp.root_dir={my}', f'--LabApp.default_url=/lab/tree/{START}']
+    ours = ['--ServerApp.ip=127.0.0.1', f'--ServerApp.root_dir={my}',
+            f'--LabApp.default_url=/lab/tree/{START}']
     return [sys.executable, '-m', 'jupyterlab', *root, *ours, *args]
 
 
@@ -45,7 +48,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--my', type=Path, default=ROOT/'my', help="the reader's folder")
     opts, args = parser.parse_known_args()
-    if not (NBS/START).is_file(): sys.exit(f'nbs/{START} is missing: this checkout is not complete.')
+    if not (NBS/START).is_file():
+        sys.exit(f'nbs/{START} is missing: this checkout is not complete.')
     my = opts.my.resolve()
     added, kept = copy_new(my)
     print(f'Your copy is {my}: {added} files added, {kept} left as they were', flush=True)

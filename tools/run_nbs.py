@@ -1,33 +1,21 @@
-"""Test notebooks, each in a process of its own, two at a time: `python tools/run_nbs.py [NB ...]`."""
-import argparse, configparser, json, os, re, signal, subprocess, sys, time
+"""Test notebooks, each in a process of its own, two at a time: `run_nbs.py [NB ...]`."""
+import argparse
+import configparser
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from course import find_notebook, notebooks
 from setup_env import ROOT, clean_environ
 
-NBS = ROOT/'nbs'
 TIMEOUT = 300
 TAIL = 40
-
-
-def all_notebooks()->list: # paths, sorted; hidden ones are left out as nbdev does
-    "Every notebook of the course. Raises FileNotFoundError when there is none."
-    res = sorted(p for p in NBS.rglob('*.ipynb') if not any(part[0] in '._' for part in p.relative_to(NBS).parts))
-    if not res: raise FileNotFoundError(f'there is no notebook in {NBS}')
-    return res
-
-
-def find_notebook(
-    name:str, # '07', '07_cam', 'cam', 'workbench/01' or 'nbs/07_cam.ipynb'
-)->Path: # the one notebook meant
-    "The notebook called `name`; a bare number means a chapter. Raises FileNotFoundError or ValueError."
-    name = name.removeprefix('nbs/').removesuffix('.ipynb')
-    names = {p: p.relative_to(NBS).with_suffix('').as_posix() for p in all_notebooks()}
-    for pattern in (f'{name}', f'{name}_[^/]*', f'(.*/)?{name}', f'(.*/)?\\d+_{name}'):
-        found = [p for p, n in names.items() if re.fullmatch(pattern, n)]
-        if len(found) > 1: raise ValueError(f"{name!r} means {' and '.join(names[p] for p in found)}: say which")
-        if found: return found[0]
-    raise FileNotFoundError(f"no notebook is called {name!r}; there are {', '.join(names.values())}")
 
 
 def skip_flags()->list: # such as ['slow']
@@ -67,9 +55,10 @@ def run(
 )->tuple: # did it exit with 0, seconds, what it printed
     "Run `cmd` from the root of the course, without input."
     start = time.time()
-    proc = subprocess.Popen([str(c) for c in cmd], cwd=ROOT, env=clean_environ() | environ, start_new_session=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, errors='replace')
+    proc = subprocess.Popen(
+        [str(c) for c in cmd], cwd=ROOT, env=clean_environ() | environ, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors='replace')
     try: out = proc.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
         os.killpg(proc.pid, signal.SIGKILL)
@@ -84,8 +73,10 @@ def report(
     seconds:float=None, # shown when given
 )->bool: # `ok`
     "Print one result as one line, with the end of `out` after a failure."
-    print(f"{'ok  ' if ok else 'FAIL'}  {name}" + (f'  {seconds:.1f} s' if seconds is not None else ''), flush=True)
-    if not ok: print('\n'.join(f'      {line}' for line in out.rstrip().splitlines()[-TAIL:]), flush=True)
+    took = '' if seconds is None else f'  {seconds:.1f} s'
+    print(f"{'ok  ' if ok else 'FAIL'}  {name}{took}", flush=True)
+    if not ok:
+        print('\n'.join(f'      {line}' for line in out.rstrip().splitlines()[-TAIL:]), flush=True)
     return ok
 
 
@@ -93,9 +84,10 @@ def run_all(
     jobs:dict, # name to command line
     workers:int=2, # how many run at a time
     timeout:int=TIMEOUT, # seconds for each
+    **environ, # added to the environment
 )->list: # for each job: did it pass?
     "Run the jobs side by side, one thread of computing each, and report each as it ends."
-    environ = dict(OMP_NUM_THREADS='1', MPLBACKEND='agg')
+    environ = dict(OMP_NUM_THREADS='1', MPLBACKEND='agg') | environ
     with ThreadPoolExecutor(workers) as pool:
         going = {pool.submit(run, cmd, timeout, **environ): name for name, cmd in jobs.items()}
         res = []
@@ -127,13 +119,14 @@ def chosen(
     names:list, # what the user typed; empty for all
 )->list: # paths
     "The notebooks meant by `names`; ends the program with one sentence when a name is wrong."
-    try: return [find_notebook(n) for n in names] or all_notebooks()
+    try: return [find_notebook(n) for n in names] or notebooks()
     except (FileNotFoundError, ValueError) as e: sys.exit(f'{e}\n0 passed, 1 failed')
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('notebooks', nargs='*', help='such as 07 or workbench/01; all when left out')
+    parser.add_argument('notebooks', nargs='*',
+                        help='such as 07 or workbench/01; all when left out')
     parser.add_argument('--one', type=Path, help='test this notebook in this process')
     opts = parser.parse_args()
     if opts.one: sys.exit(not test_one(opts.one.resolve()))

@@ -1,5 +1,11 @@
-"""Make the course's virtual environment, or do nothing when it is up to date. Standard library only."""
-import argparse, hashlib, json, os, re, subprocess, sys
+"""Make the course's virtual environment, unless it is up to date. Standard library only."""
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -11,7 +17,8 @@ def clean_environ()->dict: # environment for the programs we start
     "The environment without what would mix other Pythons' packages into ours."
     mixed = 'PYTHONPATH', 'PYTHONHOME', 'JUPYTER_PATH', 'PIP_TARGET', 'PIP_PREFIX', 'IN_TEST'
     kept = {k: v for k, v in os.environ.items() if k not in mixed}
-    return kept | {'PIP_USER': '0', 'PIP_DISABLE_PIP_VERSION_CHECK': '1', 'JUPYTER_PREFER_ENV_PATH': '1'}
+    return kept | {'PIP_USER': '0', 'PIP_DISABLE_PIP_VERSION_CHECK': '1',
+                   'JUPYTER_PREFER_ENV_PATH': '1'}
 
 
 def python_of(
@@ -25,8 +32,8 @@ def fingerprint(
     extra:str, # 'course' or 'dev'
 )->str: # changes when an installation would
     "A hash of all that an installation of `extra` depends on."
-    parts = [extra, sys.version, str(ROOT)] + [(ROOT/f).read_text(encoding='utf-8') for f in SOURCES]
-    return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
+    texts = [(ROOT/f).read_text(encoding='utf-8') for f in SOURCES]
+    return hashlib.sha256('\0'.join([extra, sys.version, str(ROOT), *texts]).encode()).hexdigest()
 
 
 def is_ours(
@@ -44,8 +51,10 @@ def create(
 ):
     "Make a new virtual environment."
     print(f"Making {env.name} with Python {'.'.join(map(str, sys.version_info[:3]))}", flush=True)
-    if subprocess.run([sys.executable, '-m', 'venv', '--clear', str(env)], env=clean_environ()).returncode:
-        sys.exit('Python could not make a virtual environment; on Debian and Ubuntu install the package python3-venv.')
+    cmd = [sys.executable, '-m', 'venv', '--clear', str(env)]
+    if subprocess.run(cmd, env=clean_environ()).returncode:
+        sys.exit('Python could not make a virtual environment; on Debian and Ubuntu install the '
+                 'package python3-venv.')
 
 
 def pip(
@@ -56,7 +65,8 @@ def pip(
     quiet = [] if sys.stdout.isatty() else ['--quiet']
     cmd = [str(python_of(env)), '-m', 'pip', 'install', '--no-input', *quiet, *args]
     if subprocess.run(cmd, cwd=ROOT, env=clean_environ()).returncode:
-        sys.exit(f"pip could not install into {env.name}; what it said stands above. Try again: {' '.join(cmd)}")
+        sys.exit(f"pip could not install into {env.name}; what it said stands above. Try again: "
+                 f"{' '.join(cmd)}")
 
 
 def install(
@@ -81,7 +91,8 @@ def ensure(
     if done.get(extra) == fingerprint(extra) or done.get('dev') == fingerprint('dev'): return
     if not ours: create(env)
     stamp.unlink(missing_ok=True)
-    print(f'Installing the course into {env.name}: minutes the first time, seconds later', flush=True)
+    print(f'Installing the course into {env.name}: minutes the first time, seconds later',
+          flush=True)
     install(env, extra, ROOT/'constraints.txt')
     stamp.write_text(json.dumps({extra: fingerprint(extra)}))
 

@@ -1,5 +1,11 @@
 """Run notebooks from a fresh kernel and store what they show: `make outputs NB=07`."""
-import base64, io, json, os, re, sys, time
+import base64
+import io
+import json
+import os
+import re
+import sys
+import time
 from itertools import groupby
 from pathlib import Path
 
@@ -12,11 +18,13 @@ from nbdev.clean import clean_nb
 from nbdev.config import get_config
 from PIL import Image
 
-from run_nbs import NBS, ROOT, all_notebooks, find_notebook
+from course import NBS, find_notebook, notebooks
+from setup_env import ROOT
 
 TIMEOUT = 600
-MOST = 296_000 # bytes of a stored notebook
-os.environ.setdefault('PYTHONWARNINGS', 'ignore:`torch.jit.script` is deprecated:FutureWarning') # said by timm at import
+MOST = 1_500_000 # bytes of a stored notebook
+TIMM = 'ignore:`torch.jit.script` is deprecated:FutureWarning' # what it says when it is imported
+os.environ.setdefault('PYTHONWARNINGS', TIMM)
 MAX_LIVE = 100_000
 TRIMMED = '<!-- alive in JupyterLab and in the pages of make html -->'
 WIDGET_VIEW = 'application/vnd.jupyter.widget-view+json'
@@ -24,7 +32,8 @@ WIDGET_VIEW = 'application/vnd.jupyter.widget-view+json'
 _skipped = re.compile(r'^\s*#\s*\|\s*eval:\s*false\s*$', re.M)
 _script = re.compile(r'<script\b.*?</script>', re.S | re.I)
 _bar_line = re.compile(r'^.*\d+%\|.*\n?', re.M)
-_bar_html = re.compile(r'<style>(?:(?!</style>).)*\bprogress\s*\{.*?</style>|<div>\s*<progress.*?</div>', re.S)
+_bar_html = re.compile(r'<style>(?:(?!</style>).)*\bprogress\s*\{.*?</style>'
+                       r'|<div>\s*<progress.*?</div>', re.S)
 
 
 def _place(
@@ -37,15 +46,16 @@ def _place(
 def chosen(
     names:list, # what the user typed, as for `make test`; empty for all
 )->list: # paths in the order they are run
-    "The notebooks meant by `names`; raises FileNotFoundError or ValueError when a name means none or several."
-    return sorted({find_notebook(name) for name in names} or all_notebooks(), key=_place)
+    "The notebooks meant. Raises FileNotFoundError or ValueError for a name of none or several."
+    return sorted({find_notebook(name) for name in names} or notebooks(), key=_place)
 
 
 def _runs(
     cell:dict, # a notebook cell
 )->bool: # False for prose, empty cells and cells marked `#| eval: false`
     "Is `cell` to be run?"
-    return cell.cell_type == 'code' and bool(cell.source.strip()) and not _skipped.search(cell.source)
+    is_code = cell.cell_type == 'code' and bool(cell.source.strip())
+    return is_code and not _skipped.search(cell.source)
 
 
 def run(
@@ -53,14 +63,17 @@ def run(
     folder:Path, # where the kernel starts
 ):
     "Run `nb` in a fresh kernel. Raises RuntimeError naming the cell that failed."
-    client = NotebookClient(nb, timeout=TIMEOUT, kernel_name='python3', resources={'metadata': {'path': str(folder)}},
-                            force_raise_errors=True, record_timing=False, extra_arguments=['--log-level=40'])
+    client = NotebookClient(nb, timeout=TIMEOUT, kernel_name='python3',
+                            resources={'metadata': {'path': str(folder)}},
+                            force_raise_errors=True, record_timing=False,
+                            extra_arguments=['--log-level=40'])
     with client.setup_kernel():
         for i, cell in enumerate(nb.cells):
             if not _runs(cell): continue
             try: client.execute_cell(cell, i)
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as e:
-                raise RuntimeError(f"cell {i} (id {cell.get('id')}): {strip_ansi(str(e)).strip()}") from None
+                said = strip_ansi(str(e)).strip()
+                raise RuntimeError(f"cell {i} (id {cell.get('id')}): {said}") from None
 
 
 def _without_bars(
@@ -107,28 +120,37 @@ def tidy(
     "Clean `nb` as `nbdev_clean` does, without widget state and with tidy outputs."
     nb.metadata.pop('widgets', None)
     for cell in nb.cells:
-        if cell.cell_type == 'code': cell.outputs = [o for o in _joined(cell.outputs) if tidy_output(o)]
+        if cell.cell_type == 'code':
+            cell.outputs = [o for o in _joined(cell.outputs) if tidy_output(o)]
     cfg, res = get_config(path=ROOT), json.loads(nbformat.writes(nb))
-    clean_nb(res, False, cfg.allowed_metadata_keys.split(), cfg.allowed_cell_metadata_keys.split(), cfg.clean_ids)
+    keys = cfg.allowed_metadata_keys.split(), cfg.allowed_cell_metadata_keys.split()
+    clean_nb(res, False, *keys, cfg.clean_ids)
     fit(res)
     return nb2str(res)
 
 
 def fit(
-    nb, # a notebook
-)->None: # its largest PNGs that stand beside an HTML picture shrink until the file fits
-    "Keep a stored notebook under MOST bytes; the page itself shows the HTML picture, which stays as it is."
-    for _ in range(200):
+    nb:dict, # a notebook as JSON; its largest PNGs shrink until the file fits
+):
+    "Keep a stored notebook within MOST bytes. The HTML picture, which is shown, stays as it is."
+    for _ in range(100):
         if len(nb2str(nb).encode()) <= MOST: return
-        pngs = [o['data'] for c in nb['cells'] for o in c.get('outputs', [])
-                if {'image/png', 'text/html'} <= set(o.get('data', {}))]
-        if not pngs: return
-        data = max(pngs, key=lambda d: len(''.join(d['image/png'])))
-        img = Image.open(io.BytesIO(base64.b64decode(''.join(data['image/png'])))).convert('RGB')
-        small = img.resize([max(1, round(n*.85)) for n in img.size], Image.Resampling.LANCZOS).quantize(32)
-        file = io.BytesIO()
-        small.save(file, 'PNG', optimize=True)
-        data['image/png'] = base64.b64encode(file.getvalue()).decode()
+        outputs = [o.get('data', {}) for c in nb['cells'] for o in c.get('outputs', [])]
+        doubled = [data for data in outputs if {'image/png', 'text/html'} <= data.keys()]
+        if not doubled: return
+        largest = max(doubled, key=lambda data: len(''.join(data['image/png'])))
+        largest['image/png'] = smaller(''.join(largest['image/png']))
+
+
+def smaller(
+    png:str, # a picture in base64
+)->str: # the same
+    "A PNG at 0.85 times its size."
+    img = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB')
+    size = [max(1, round(n*.85)) for n in img.size]
+    file = io.BytesIO()
+    img.resize(size, Image.Resampling.LANCZOS).save(file, 'PNG', optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def has_stderr(

@@ -1,9 +1,19 @@
 """Test the whole course: `make test`, or one chapter of it: `make test NB=07`."""
-import argparse, difflib, json, os, shutil, subprocess, sys, sysconfig, tempfile, venv
+import argparse
+import difflib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
 from pathlib import Path
 
-from run_nbs import NBS, ROOT, all_notebooks, chosen, finish, jobs, report, run, run_all
-from setup_env import clean_environ, python_of
+from course import NBS, notebooks
+from run_nbs import chosen, finish, jobs, report, run, run_all
+from setup_env import ROOT, clean_environ, python_of
 
 PACKAGE = ROOT/'attn_course'
 HAND_WRITTEN = {'__init__.py', 'all.py'}
@@ -71,16 +81,19 @@ def unreadable(
 
 def check_modules()->list: # for each check: did it pass?
     "Are the modules what the notebooks give?"
-    if bad := [p.relative_to(ROOT).as_posix() for p in all_notebooks() if unreadable(p)]:
-        return [report('the notebooks can be exported', False, f'{", ".join(bad)} is no notebook: restore it')]
+    if bad := [p.relative_to(ROOT).as_posix() for p in notebooks() if unreadable(p)]:
+        return [report('the notebooks can be exported', False,
+                       f'{", ".join(bad)} is no notebook: restore it')]
     with tempfile.TemporaryDirectory() as tmp:
         tree = copy_tree(Path(tmp)/'copy')
         if said := export_copy(tree): return [report('the notebooks can be exported', False, said)]
         ours, exported = modules(PACKAGE), modules(tree/'attn_course')
     lost = [f'attn_course/{n} is missing: run `make export`' for n in exported if n not in ours]
     lost += [f'attn_course/{n} has no notebook: delete it' for n in ours if n not in exported]
-    changed = [first_difference(n, ours[n], exported[n]) for n in exported if n in ours and ours[n] != exported[n]]
-    said = '\n'.join(changed + ['Notebooks were changed: run `make export` and the package follows.'])
+    both = [n for n in exported if n in ours and ours[n] != exported[n]]
+    changed = [first_difference(n, ours[n], exported[n]) for n in both]
+    advice = 'Notebooks were changed: run `make export` and the package follows.'
+    said = '\n'.join([*changed, advice])
     return [report(f'each of {len(exported)} modules has its notebook', not lost, '\n'.join(lost)),
             *strict_in_ci('the modules equal what the notebooks give', not changed, said)]
 
@@ -100,14 +113,25 @@ def check_committed()->list: # for each check: did it pass?
     return [report('every file is committed', ok and not out, out)]
 
 
+def check_style()->list: # for each check: did it pass?
+    "Is ruff content with the package, the tools, the tests, the exercises and the notebooks?"
+    ok, seconds, out = run([sys.executable, '-m', 'ruff', 'check', '--output-format', 'concise'])
+    return [report('ruff finds nothing', ok, out, seconds)]
+
+
 def check_lint(
     nbs:list, # the notebooks under test; empty for all
 )->list: # for each check: did it pass?
-    "The rules of the notebooks, and the planted violations each of them must find."
-    lint = [sys.executable, ROOT/'tools'/'check_nbs.py']
+    "The rules that no other tool has."
+    lint = [sys.executable, ROOT/'tools'/'lint.py']
     rules = {f'the rules are kept in {nb.stem}': [*lint, nb.relative_to(NBS)] for nb in nbs}
-    rules = rules or {'the rules are kept': lint}
-    return run_all(rules | {'every rule finds its planted violation': [*lint, '--self-test']})
+    return run_all(rules or {'the rules are kept': lint})
+
+
+def check_tools()->list: # for each check: did it pass?
+    "The tests of the tools and of the names, in files of their own."
+    tests = sorted((ROOT/'tests').glob('*.py'))
+    return run_all({p.stem: [sys.executable, p] for p in tests}, PYTHONPATH=str(ROOT/'tools'))
 
 
 PROVE = '''
@@ -123,7 +147,8 @@ def check_exercises(
     "Do the checkers of each chapter accept its solutions and reject wrong answers?"
     todo = {p.stem for p in (NBS/'exercises').glob('*.py')}
     if nbs: todo &= {p.name[:2] for p in nbs if p.parent == NBS}
-    return run_all({f'exercises of chapter {n}': [sys.executable, '-c', PROVE, n] for n in sorted(todo)})
+    cmd = [sys.executable, '-c', PROVE]
+    return run_all({f'exercises of chapter {n}': [*cmd, n] for n in sorted(todo)})
 
 
 WHEEL_CHECK = '''
@@ -142,7 +167,7 @@ import_module('attn_course.data').make_scenes(1)
 
 
 def check_wheel()->list: # for each check: did it pass?
-    "Does a wheel, installed where there is nothing else, hold all modules, JS and weights, and find its fonts?"
+    "Does a wheel, installed where there is nothing else, hold all it needs, and find its fonts?"
     files = [p for p in PACKAGE.rglob('*') if p.is_file() and '__pycache__' not in p.parts]
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
@@ -150,23 +175,27 @@ def check_wheel()->list: # for each check: did it pass?
         steps = [run([*pip, 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp, tree])]
         venv.create(tmp/'clean', with_pip=False)
         python = python_of(tmp/'clean')
-        steps.append(run([*pip, '--python', python, 'install', '-q', '--no-deps', *tmp.glob('*.whl')]))
+        steps.append(run([*pip, '--python', python, 'install', '-q', '--no-deps',
+                          *tmp.glob('*.whl')]))
         names = [p.relative_to(PACKAGE).as_posix() for p in files]
-        steps.append(run([python, '-P', '-c', WHEEL_CHECK, *names], PYTHONPATH=sysconfig.get_path('purelib')))
+        steps.append(run([python, '-P', '-c', WHEEL_CHECK, *names],
+                         PYTHONPATH=sysconfig.get_path('purelib')))
     bad = next((out for ok, _, out in steps if not ok), '')
-    return [report('a wheel holds all it needs', all(ok for ok, *_ in steps), bad, sum(s for _, s, _ in steps))]
+    return [report('a wheel holds all it needs', all(ok for ok, *_ in steps), bad,
+                   sum(s for _, s, _ in steps))]
 
 
 def main()->int: # exit status
     "Run every check; one chapter needs no wheel."
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('notebooks', nargs='*', help='such as 07 or workbench/01; all when left out')
+    parser.add_argument('notebooks', nargs='*',
+                        help='such as 07 or workbench/01; all when left out')
     names = parser.parse_args().notebooks
     nbs = chosen(names)
     some = nbs if names else []
-    res = check_modules() + check_readme() + check_committed() + check_lint(some)
+    res = check_modules() + check_readme() + check_committed() + check_style() + check_lint(some)
     res += run_all(jobs(nbs)) + check_exercises(some)
-    return finish(res if names else res + check_wheel())
+    return finish(res if names else res + check_tools() + check_wheel())
 
 
 if __name__ == '__main__': sys.exit(main())

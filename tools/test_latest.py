@@ -1,13 +1,17 @@
 """Test the package on the newest fastai and fastcore, without nbdev: `make test-latest`."""
-import argparse, os, sys, tempfile
+import argparse
+import os
+import sys
+import tempfile
 from pathlib import Path
 
-from run_nbs import NBS, ROOT, all_notebooks, finish, jobs, report, run, run_all, tested_cells
-from setup_env import create, install, is_ours, python_of
+from course import NBS, notebooks
+from run_nbs import finish, jobs, report, run, run_all, tested_cells
+from setup_env import ROOT, create, install, is_ours, python_of
 
 ENV = ROOT/'.venv-latest'
-UNPINNED = {'fastai', 'fastcore', 'fastdownload', 'fastprogress', 'fasttransform', 'plum-dispatch', 'python-fasthtml',
-            'fastlite', 'fastspec', 'fastgit', 'apswutils', 'apsw', 'ghapi'}
+UNPINNED = {'fastai', 'fastcore', 'fastdownload', 'fastprogress', 'fasttransform', 'plum-dispatch',
+            'python-fasthtml', 'fastlite', 'fastspec', 'fastgit', 'apswutils', 'apsw', 'ghapi'}
 CORE = '00', '05', '06', '07', '08'
 VERSIONS = '''
 from importlib.metadata import version
@@ -37,7 +41,7 @@ def prepare():
 def run_cells(
     path:Path, # a notebook
 )->bool: # did every cell run?
-    "Run the code of a notebook in IPython, as its tests do; the first error is printed and ends it."
+    "Run the code of a notebook as its tests do; the first error is printed and ends it."
     from IPython.core.interactiveshell import InteractiveShell
     shell = InteractiveShell.instance(colors='nocolor')
     os.chdir(path.parent)
@@ -48,7 +52,7 @@ def chapters(
     full:bool, # every notebook, or those that meet fastai most?
 )->list: # paths
     "The notebooks to run, as far as they exist."
-    return [p for p in all_notebooks() if full or (p.parent == NBS and p.name[:2] in CORE)]
+    return [p for p in notebooks() if full or (p.parent == NBS and p.name[:2] in CORE)]
 
 
 def main()->int: # exit status
@@ -62,6 +66,8 @@ def main()->int: # exit status
     ok, seconds, out = run([python_of(ENV), '-c', VERSIONS])
     versions = out.strip().splitlines()[-1] if ok else 'the newest releases'
     res = [report(f'attn_course.all on {versions}', ok, out, seconds)]
+    ok, seconds, out = run([python_of(ENV), ROOT/'tests'/'fastai_names.py'])
+    res += [report('no name of ours is one of fastai', ok, out, seconds)]
     return finish(res + run_all(jobs(chapters(opts.full), __file__, python_of(ENV))))
 
 

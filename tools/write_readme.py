@@ -1,5 +1,10 @@
-"""Write README.md, and its pictures, from nbs/index.ipynb: `python tools/write_readme.py [--check]`."""
-import argparse, base64, html, json, re, sys
+"""Write README.md, and its pictures, from nbs/index.ipynb: `write_readme.py [--check]`."""
+import argparse
+import base64
+import html
+import json
+import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,13 +53,15 @@ def files()->dict: # path under the root to bytes
         if cell['cell_type'] != 'code': parts.append(source.strip())
         else: parts += [code_text(source)] + [output_text(o, pictures) for o in cell['outputs']]
     text = '\n\n'.join(p for p in parts if p)
-    return {'README.md': re.sub(r'\]\((?!\w+:|nbs/|#)([^)]+\.ipynb)', r'](nbs/\1', text).encode() + b'\n'} | pictures
+    text = re.sub(r'\]\((?!\w+:|nbs/|#)([^)]+\.ipynb)', r'](nbs/\1', text)
+    return {'README.md': text.encode() + b'\n'} | pictures
 
 
 def main():
     "Write the files, or with `--check` only say whether they are what they should be."
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='change nothing, exit with 1 when a file differs')
+    parser.add_argument('--check', action='store_true',
+                        help='change nothing, exit with 1 when a file differs')
     check = parser.parse_args().check
     for name, content in files().items():
         path = ROOT/name

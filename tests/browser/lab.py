@@ -1,5 +1,11 @@
 """Start and stop JupyterLab for the browser test."""
-import os, re, secrets, signal, socket, subprocess, time
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +45,8 @@ def _wait_for_url(
     "Wait until JupyterLab says where it is; raises RuntimeError with the end of its log."
     end = time.time() + WAIT
     while time.time() < end and proc.poll() is None:
-        if url := re.search(rf'http://127\.0\.0\.1:{port}/lab[^\s?]*', log.read_text()): return url[0]
+        if url := re.search(rf'http://127\.0\.0\.1:{port}/lab[^\s?]*', log.read_text()):
+            return url[0]
         time.sleep(.2)
     raise RuntimeError(f'it did not come up, the end of its log:{_tail(log)}')
 
@@ -65,9 +72,11 @@ def jupyterlab(
 ): # the address it opens for its reader, with its token
     "JupyterLab as `make lab` starts it, stopped at the end."
     port, token, log = free_port(), secrets.token_hex(16), folder/'lab.log'
-    own = {f'JUPYTERLAB_{kind}_DIR': str(folder/kind.lower()) for kind in ('SETTINGS', 'WORKSPACES')}
+    own = {'JUPYTERLAB_SETTINGS_DIR': str(folder/'settings'),
+           'JUPYTERLAB_WORKSPACES_DIR': str(folder/'workspaces')}
     with open(log, 'w') as out:
-        proc = subprocess.Popen(command(folder/'my', port, token), cwd=ROOT, env=os.environ | own, stdout=out,
-                                stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
+        proc = subprocess.Popen(
+            command(folder/'my', port, token), cwd=ROOT, env=os.environ | own, stdout=out,
+            stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
     try: yield f'{_wait_for_url(proc, log, port)}?token={token}'
     finally: stop(proc)

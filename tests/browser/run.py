@@ -1,5 +1,12 @@
 """Use the course in a real browser: `make browser`."""
-import argparse, os, re, shutil, signal, subprocess, sys, tempfile
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -9,8 +16,10 @@ from playwright.sync_api import sync_playwright
 
 from lab import ROOT, WAIT, jupyterlab
 
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+         '--disable-background-networking',
          '--disable-component-update', '--disable-sync']
+PROGRAMS = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
 KEYS = 'ArrowDown', 'ArrowRight', 'ArrowUp', 'ArrowLeft'
 PAGE_WAIT = 30
 LOCAL = 'file:', 'data:', 'blob:'
@@ -41,9 +50,10 @@ class Checks:
 
 def find_chromium()->str: # path of the program
     "The Chromium of this machine; `CHROMIUM` in the environment comes first."
-    names = os.environ.get('CHROMIUM'), 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
-    found = [path for name in names if name and (path := shutil.which(name))]
-    if not found: raise FileNotFoundError('there is no Chromium here: install one, or name it in CHROMIUM')
+    names = [os.environ.get('CHROMIUM', ''), *PROGRAMS]
+    found = [path for path in map(shutil.which, names) if path]
+    if not found:
+        raise FileNotFoundError('there is no Chromium here: install one, or name it in CHROMIUM')
     return found[0]
 
 
@@ -113,14 +123,15 @@ def _answers(
 def move_by_key(
     page, # playwright's page
 )->str: # what the explorer says in the end
-    "Move the explorer by each kind of control; raises RuntimeError for a kind that does not answer."
+    "Move the explorer by each kind of control. Raises RuntimeError for one that does not answer."
     view = explorer(page)
     caption = view.locator('[aria-live]').first
     kinds = [kind for kind in ('select', 'canvas[tabindex]') if view.locator(kind).count()]
     if not kinds: raise RuntimeError('the explorer has neither a select nor a canvas')
     for kind in kinds:
         if not any(_answers(page, control, caption) for control in view.locator(kind).all()):
-            raise RuntimeError(f'no arrow key on a {kind} changed the caption {caption.text_content()!r}')
+            raise RuntimeError(f'no arrow key on a {kind} changed the caption '
+                               f'{caption.text_content()!r}')
     return caption.text_content()
 
 
@@ -156,7 +167,8 @@ def check_html(
     "A reader of the exported page, with scripts on and off."
     page_url = (ROOT/'_html'/f'{nb}.html').as_uri()
     with check('make html writes the page'):
-        done = subprocess.run(['make', 'html', f'NB={nb}'], cwd=ROOT, capture_output=True, text=True, timeout=WAIT)
+        done = subprocess.run(['make', 'html', f'NB={nb}'], cwd=ROOT, capture_output=True,
+                              text=True, timeout=WAIT)
         if done.returncode: raise RuntimeError((done.stdout + done.stderr)[-2000:])
     with open_page(browser, folder/'page.png', PAGE_WAIT) as (page, asked):
         with check('arrow keys move the explorer of the page'):
@@ -165,14 +177,16 @@ def check_html(
             said = move_by_key(page)
         print(f'      it says: {said}')
         with check('the page asks no other host for anything'):
-            if outside := [u for u in asked if not u.startswith(LOCAL)]: raise RuntimeError(', '.join(outside))
-    with open_page(browser, folder/'no_scripts.png', PAGE_WAIT, java_script_enabled=False) as (page, _):
-        with check('with scripts off the page shows the picture'):
-            page.goto(page_url)
-            picture = page.locator('.jp-OutputArea-output:has(script) img').first
-            picture.scroll_into_view_if_needed()
-            if not picture.evaluate('img => img.naturalWidth'): raise RuntimeError('the picture is empty')
-            if not picture.get_attribute('alt'): raise RuntimeError('the picture has no alt text')
+            if outside := [u for u in asked if not u.startswith(LOCAL)]:
+                raise RuntimeError(', '.join(outside))
+    without = open_page(browser, folder/'no_scripts.png', PAGE_WAIT, java_script_enabled=False)
+    with without as (page, _), check('with scripts off the page shows the picture'):
+        page.goto(page_url)
+        picture = page.locator('.jp-OutputArea-output:has(script) img').first
+        picture.scroll_into_view_if_needed()
+        if not picture.evaluate('img => img.naturalWidth'):
+            raise RuntimeError('the picture is empty')
+        if not picture.get_attribute('alt'): raise RuntimeError('the picture has no alt text')
 
 
 def main(
@@ -180,13 +194,12 @@ def main(
 )->int: # exit status: 1 when a step failed
     "Take all steps, tell how many passed."
     check, folder = Checks(), Path(tempfile.mkdtemp(prefix='course_browser_'))
-    try:
+    with suppress(Stop), ExitStack() as stack:
         with check('there is a Chromium'): program = find_chromium()
-        with sync_playwright() as p, p.chromium.launch(executable_path=program, args=FLAGS) as browser:
-            for part in (check_lab, check_html):
-                try: part(check, browser, nb, folder)
-                except Stop: pass
-    except Stop: pass
+        p = stack.enter_context(sync_playwright())
+        browser = stack.enter_context(p.chromium.launch(executable_path=program, args=FLAGS))
+        for part in (check_lab, check_html):
+            with suppress(Stop): part(check, browser, nb, folder)
     print(f'{check.passed} passed, {check.failed} failed')
     return bool(check.failed)
 
