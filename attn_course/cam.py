@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .capture import find_layers, network_of, undisturbed
-from .replay import (NEEDS, Run, check_grids, check_scores, full, image_batch,
-                                last_spatial_layer, register_need, said, some, without)
+from .replay import (NEEDS, Run, check_grids, check_scores, few_names, full,
+                                image_batch, last_spatial_layer, register_need, said, without)
 
 # %% ../nbs/07_cam.ipynb #574bb001
 def cam(
@@ -191,7 +191,7 @@ def _one_layer(net, layer, xb):
     if layer is None: return last_spatial_layer(net, xb)
     found = list(find_layers(net, layer))
     if len(found) > 1: raise ValueError(
-        f'{layer!r} means {len(found)} layers ({some(found)}); a list names several on purpose.')
+        f'{layer!r} means {len(found)} layers ({few_names(found)}); a list names several on purpose.')
     return found[0]
 
 

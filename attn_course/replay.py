@@ -177,7 +177,7 @@ def _search(model, xb, score):
             _differentiate(rec, out, score)
     grids = _grids(model, rec, xb, axes)
     if isinstance(out, Tensor) and out.ndim == 4: raise ValueError(
-        f'The model puts out a grid, so no layer is the last before pooling: say layer=, one of {some(grids)}.')
+        f'The model puts out a grid, so no layer is the last before pooling: say layer=, one of {few_names(grids)}.')
     if not grids: raise ValueError(
         f'No layer of this {type(model).__name__} puts out a grid (bs, c, h, w) with several places.')
     name = _last_with_gradient(grids, rec)
@@ -219,7 +219,7 @@ def prefix_tokens(
     return next((n for n in said if isinstance(n, int)), None)
 
 
-def some(
+def few_names(
     names, # of layers
     most:int=8, # how many to list
 ) -> str: # the last of them, in a row
