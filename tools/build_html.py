@@ -67,7 +67,7 @@ _outside = re.compile(r'<(?:script|img|link|iframe|video|audio|source)\b[^>]*'
 def mathml(
     tex:str, # a formula without its dollar signs
     display:str='inline', # 'inline' or 'block'
-)->str: # a `<math>` element
+) -> str: # a `<math>` element
     "The formula `tex` as MathML; raises ValueError for a command that is not known."
     res = convert(re.sub(r'\{(align)(ed)?\}|\{gathered\}', '{align*}', tex), display=display)
     if bad := _unknown_tex.search(res):
@@ -97,7 +97,7 @@ class PageExporter(HTMLExporter):
 
 def page_url(
     url:str, # where a link in a notebook leads
-)->str: # where it leads in the page
+) -> str: # where it leads in the page
     "A link to a notebook of the course becomes one to its page."
     return url if re.match(r'\w+:|//', url) else re.sub(r'\.ipynb(?=$|[#?])', '.html', url)
 
@@ -105,7 +105,7 @@ def page_url(
 def title(
     nb:dict, # a notebook as nbformat reads it
     default:str, # for a notebook without a heading
-)->str: # its first heading
+) -> str: # its first heading
     "What the notebook is called."
     heads = (_title.search(c.source) for c in nb.cells if c.cell_type == 'markdown')
     return next((h[1].strip() for h in heads if h), default)
@@ -113,7 +113,7 @@ def title(
 
 def read(
     path:Path, # a notebook
-)->dict: # the notebook with every view alive
+) -> dict: # the notebook with every view alive
     "The notebook at `path`; it is run when a live view was too large to be stored."
     nb = nbformat.read(path, as_version=4)
     outputs = [o for c in nb.cells for o in c.get('outputs', [])]
@@ -145,18 +145,18 @@ def write_page(
 
 def page_path(
     nb:Path, # a notebook under `nbs`
-)->Path: # its page
+) -> Path: # its page
     "Where the page of `nb` is written."
     return (OUT/nb.relative_to(NBS)).with_suffix('.html')
 
 
-def reading_order()->list: # paths of all notebooks but the index
+def reading_order() -> list: # paths of all notebooks but the index
     "The start, the workbench, then the chapters."
     nbs = [nb for nb in chosen([]) if nb.stem != 'index']
     return sorted(nbs, key=lambda nb: nb.stem != '00_start')
 
 
-def contents()->dict: # a notebook
+def contents() -> dict: # a notebook
     "The first page: the index with a list of all pages under it."
     index = NBS/'index.ipynb'
     nb = read(index) if index.exists() else nbformat.v4.new_notebook(cells=[])
@@ -169,7 +169,7 @@ def contents()->dict: # a notebook
 
 def build(
     names:list, # as for `make outputs`; empty for all
-)->int: # exit status: 1 when a page could not be written
+) -> int: # exit status: 1 when a page could not be written
     "Write the pages of the notebooks meant by `names` and the list of all pages."
     failed = 0
     for path in [p for p in chosen(names) if p.stem != 'index'] + [NBS/'index.ipynb']:

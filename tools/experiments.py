@@ -19,7 +19,7 @@ RESULTS = NBS/'results'
 COLUMNS = 'seed', 'variant', 'metric', 'value', 'seconds', 'versions', 'code_hash'
 
 
-def studies()->dict: # number of the chapter to its notebook
+def studies() -> dict: # number of the chapter to its notebook
     "The chapters that have a study."
     nbs = map(Notebook, notebooks())
     return {nb.number: nb for nb in nbs if nb.is_chapter and nb.study}
@@ -27,7 +27,7 @@ def studies()->dict: # number of the chapter to its notebook
 
 def namespace(
     nb:Notebook, # a chapter with a study
-)->dict: # what its study cells define
+) -> dict: # what its study cells define
     "Run the imports and the study cells of a chapter, with the public names of its module."
     res = vars(import_module(f'attn_course.{nb.module}')).copy() if nb.module else {}
     for cell in nb.code:
@@ -64,7 +64,7 @@ def write(
 
 def main(
     names:list, # numbers of chapters; empty for all
-)->int: # exit status
+) -> int: # exit status
     "Run the studies there are, or say that there is none."
     found = studies()
     if unknown := [n for n in names if n not in found]:

@@ -11,7 +11,7 @@ from setup_env import ROOT, clean_environ
 START = '00_start.ipynb'
 
 
-def to_copy()->list: # paths under `nbs`
+def to_copy() -> list: # paths under `nbs`
     "What a reader works with: every notebook but the index, and the stored results they draw."
     found = [*NBS.rglob('*.ipynb'), *(NBS/'results').glob('*.csv')]
     return sorted(p for p in found if p.stem != 'index' and not is_hidden(p.relative_to(NBS)))
@@ -19,7 +19,7 @@ def to_copy()->list: # paths under `nbs`
 
 def copy_new(
     my:Path, # the reader's folder
-)->tuple: # how many files were added, how many were there
+) -> tuple: # how many files were added, how many were there
     "Add to `my` what it lacks. Nothing that lies there is touched."
     added = kept = 0
     for path in to_copy():
@@ -35,7 +35,7 @@ def copy_new(
 def command(
     my:Path, # the folder JupyterLab shows
     args:list, # options typed by the reader; they win over ours
-)->list: # a command line
+) -> list: # a command line
     "How JupyterLab is started."
     root = ['--allow-root'] if os.geteuid() == 0 else []
     ours = ['--ServerApp.ip=127.0.0.1', f'--ServerApp.root_dir={my}',

@@ -18,7 +18,7 @@ TIMEOUT = 300
 TAIL = 40
 
 
-def skip_flags()->list: # such as ['slow']
+def skip_flags() -> list: # such as ['slow']
     "The directives of cells that tests leave out, from settings.ini."
     cfg = configparser.ConfigParser(delimiters=['='])
     cfg.read(ROOT/'settings.ini', encoding='utf-8')
@@ -27,7 +27,7 @@ def skip_flags()->list: # such as ['slow']
 
 def tested_cells(
     path:Path, # a notebook
-)->list: # their sources
+) -> list: # their sources
     "The code that a test of the notebook at `path` runs. Raises ValueError when there is none."
     skipped = re.compile(rf"^\s*#\s*\|\s*(eval:\s*false|{'|'.join(skip_flags())})\s*$", re.M | re.I)
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
@@ -39,7 +39,7 @@ def tested_cells(
 
 def test_one(
     path:Path, # a notebook
-)->bool: # did every cell run?
+) -> bool: # did every cell run?
     "Run a notebook through nbdev's `test_nb`; one that nbdev skips has failed."
     from nbdev.test import test_nb
     tested_cells(path)
@@ -52,7 +52,7 @@ def run(
     cmd:list, # a command line
     timeout:int=TIMEOUT, # seconds until it is ended, with all it started
     **environ, # added to the environment
-)->tuple: # did it exit with 0, seconds, what it printed
+) -> tuple: # did it exit with 0, seconds, what it printed
     "Run `cmd` from the root of the course, without input."
     start = time.time()
     proc = subprocess.Popen(
@@ -71,7 +71,7 @@ def report(
     ok:bool, # did it pass?
     out:str='', # shown when it did not
     seconds:float=None, # shown when given
-)->bool: # `ok`
+) -> bool: # `ok`
     "Print one result as one line, with the end of `out` after a failure."
     took = '' if seconds is None else f'  {seconds:.1f} s'
     print(f"{'ok  ' if ok else 'FAIL'}  {name}{took}", flush=True)
@@ -85,7 +85,7 @@ def run_all(
     workers:int=2, # how many run at a time
     timeout:int=TIMEOUT, # seconds for each
     **environ, # added to the environment
-)->list: # for each job: did it pass?
+) -> list: # for each job: did it pass?
     "Run the jobs side by side, one thread of computing each, and report each as it ends."
     environ = dict(OMP_NUM_THREADS='1', MPLBACKEND='agg') | environ
     with ThreadPoolExecutor(workers) as pool:
@@ -101,14 +101,14 @@ def jobs(
     nbs:list, # paths of notebooks
     script:str=__file__, # a program that takes `--one NOTEBOOK`
     python:str=sys.executable, # the interpreter
-)->dict: # name to command line
+) -> dict: # name to command line
     "The command that tests each notebook."
     return {p.relative_to(ROOT).as_posix(): [python, script, '--one', p] for p in nbs}
 
 
 def finish(
     results:list, # for each check: did it pass?
-)->int: # exit status
+) -> int: # exit status
     "Print the closing line; a run without any check has failed."
     results = results or [report('something to test', False, 'nothing was found')]
     print(f'{sum(results)} passed, {len(results) - sum(results)} failed', flush=True)
@@ -117,7 +117,7 @@ def finish(
 
 def chosen(
     names:list, # what the user typed; empty for all
-)->list: # paths
+) -> list: # paths
     "The notebooks meant by `names`; ends the program with one sentence when a name is wrong."
     try: return [find_notebook(n) for n in names] or notebooks()
     except (FileNotFoundError, ValueError) as e: sys.exit(f'{e}\n0 passed, 1 failed')

@@ -13,7 +13,7 @@ ENV = ROOT/'.venv'
 SOURCES = 'settings.ini', 'setup.py', 'pyproject.toml', 'constraints.txt'
 
 
-def clean_environ()->dict: # environment for the programs we start
+def clean_environ() -> dict: # environment for the programs we start
     "The environment without what would mix other Pythons' packages into ours."
     mixed = 'PYTHONPATH', 'PYTHONHOME', 'JUPYTER_PATH', 'PIP_TARGET', 'PIP_PREFIX', 'IN_TEST'
     kept = {k: v for k, v in os.environ.items() if k not in mixed}
@@ -23,14 +23,14 @@ def clean_environ()->dict: # environment for the programs we start
 
 def python_of(
     env:Path, # a virtual environment
-)->Path: # its interpreter
+) -> Path: # its interpreter
     "The Python of `env`."
     return env/'bin'/'python'
 
 
 def fingerprint(
     extra:str, # 'course' or 'dev'
-)->str: # changes when an installation would
+) -> str: # changes when an installation would
     "A hash of all that an installation of `extra` depends on."
     texts = [(ROOT/f).read_text(encoding='utf-8') for f in SOURCES]
     return hashlib.sha256('\0'.join([extra, sys.version, str(ROOT), *texts]).encode()).hexdigest()
@@ -38,7 +38,7 @@ def fingerprint(
 
 def is_ours(
     env:Path, # a virtual environment, or where one will be
-)->bool: # False when it is missing, broken or of another Python
+) -> bool: # False when it is missing, broken or of another Python
     "Is `env` a working environment of the Python that runs this?"
     cfg = env/'pyvenv.cfg'
     if not (cfg.is_file() and python_of(env).exists()): return False

@@ -38,21 +38,21 @@ _bar_html = re.compile(r'<style>(?:(?!</style>).)*\bprogress\s*\{.*?</style>'
 
 def _place(
     nb:Path, # a notebook under `nbs`
-)->tuple: # sorts the workbench before the chapters and the index last
+) -> tuple: # sorts the workbench before the chapters and the index last
     "Where `nb` stands when notebooks are run."
     return nb.stem == 'index', nb.parent == NBS, nb.relative_to(NBS).as_posix()
 
 
 def chosen(
     names:list, # what the user typed, as for `make test`; empty for all
-)->list: # paths in the order they are run
+) -> list: # paths in the order they are run
     "The notebooks meant. Raises FileNotFoundError or ValueError for a name of none or several."
     return sorted({find_notebook(name) for name in names} or notebooks(), key=_place)
 
 
 def _runs(
     cell:dict, # a notebook cell
-)->bool: # False for prose, empty cells and cells marked `#| eval: false`
+) -> bool: # False for prose, empty cells and cells marked `#| eval: false`
     "Is `cell` to be run?"
     is_code = cell.cell_type == 'code' and bool(cell.source.strip())
     return is_code and not _skipped.search(cell.source)
@@ -78,7 +78,7 @@ def run(
 
 def _without_bars(
     out:dict, # an output of a cell, changed in place
-)->bool: # False when nothing but progress bars was there
+) -> bool: # False when nothing but progress bars was there
     "Take progress bars out of `out`."
     data = out if out.output_type == 'stream' else out.get('data', {})
     found = False
@@ -90,7 +90,7 @@ def _without_bars(
 
 def _joined(
     outputs:list, # outputs of a cell
-)->list: # between two figures one piece of stdout, then one of stderr
+) -> list: # between two figures one piece of stdout, then one of stderr
     "Join what a cell printed piece by piece; the order of two streams is a matter of chance."
     res = []
     for is_stream, outs in groupby(outputs, lambda o: o.output_type == 'stream'):
@@ -104,7 +104,7 @@ def _joined(
 def tidy_output(
     out:dict, # an output of a cell, changed in place
     trim:bool=True, # take the scripts out of a live view too large to be stored?
-)->bool: # False when nothing worth keeping is left
+) -> bool: # False when nothing worth keeping is left
     "Strip the widget view, progress bars and, with `trim`, the scripts of large live views."
     data = out.get('data', {})
     data.pop(WIDGET_VIEW, None)
@@ -116,7 +116,7 @@ def tidy_output(
 
 def tidy(
     nb:dict, # a notebook as nbformat reads it
-)->str: # the text of its file
+) -> str: # the text of its file
     "Clean `nb` as `nbdev_clean` does, without widget state and with tidy outputs."
     nb.metadata.pop('widgets', None)
     for cell in nb.cells:
@@ -144,7 +144,7 @@ def fit(
 
 def smaller(
     png:str, # a picture in base64
-)->str: # the same
+) -> str: # the same
     "A PNG at 0.85 times its size."
     img = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB')
     size = [max(1, round(n*.85)) for n in img.size]
@@ -155,14 +155,14 @@ def smaller(
 
 def has_stderr(
     nb:dict, # a notebook as nbformat reads it
-)->bool: # is there a warning for its author to look at?
+) -> bool: # is there a warning for its author to look at?
     "Did any cell of `nb` write to stderr?"
     return any(o.get('name') == 'stderr' for c in nb.cells for o in c.get('outputs', []))
 
 
 def store(
     path:Path, # a notebook; rewritten when every cell ran
-)->bool: # did any cell write to stderr?
+) -> bool: # did any cell write to stderr?
     "Run the notebook at `path`, store its outputs, print its size and time."
     start, nb = time.time(), nbformat.read(path, as_version=4)
     run(nb, path.parent)
@@ -174,7 +174,7 @@ def store(
 
 def main(
     names:list, # what the user typed, see `chosen`
-)->int: # exit status: 1 when a notebook failed
+) -> int: # exit status: 1 when a notebook failed
     "Store the outputs of the notebooks meant by `names`."
     noisy, failed = [], []
     for path in chosen(names):

@@ -11,7 +11,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from course import NBS, notebooks
+from course import NBS, Notebook, notebooks
 from run_nbs import chosen, finish, jobs, report, run, run_all
 from setup_env import ROOT, clean_environ, python_of
 
@@ -23,7 +23,7 @@ IN_CI = bool(os.environ.get('CI'))
 
 def copy_tree(
     to:Path, # a folder that does not exist yet
-)->Path: # the same folder
+) -> Path: # the same folder
     "A copy of what the course is made of."
     def ignore(folder, names):
         top = shutil.ignore_patterns(*NOT_COPIED)(folder, names) if Path(folder) == ROOT else set()
@@ -33,7 +33,7 @@ def copy_tree(
 
 def modules(
     package:Path, # a folder of modules
-)->dict: # path within the folder to text
+) -> dict: # path within the folder to text
     "The generated modules of a package."
     files = sorted(p for p in package.rglob('*.py') if p.name not in HAND_WRITTEN)
     return {p.relative_to(package).as_posix(): p.read_text(encoding='utf-8') for p in files}
@@ -41,7 +41,7 @@ def modules(
 
 def export_copy(
     tree:Path, # a copy of the course; its generated modules are made anew
-)->str: # empty, or what went wrong
+) -> str: # empty, or what went wrong
     "Export the notebooks of a copy."
     for name in modules(tree/'attn_course'): (tree/'attn_course'/name).unlink()
     cmd = [sys.executable, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()']
@@ -53,7 +53,7 @@ def first_difference(
     name:str, # of the module
     ours:str, # its text in the package
     exported:str, # its text as exported
-)->str: # a few lines
+) -> str: # a few lines
     "How a module differs from its notebook."
     names = f'attn_course/{name}', 'its notebook'
     diff = difflib.unified_diff(ours.splitlines(), exported.splitlines(), *names, n=1, lineterm='')
@@ -64,7 +64,7 @@ def strict_in_ci(
     name:str, # what was checked
     ok:bool, # did it pass?
     out:str, # shown when it did not
-)->list: # the result, nothing for a reader who changed a cell
+) -> list: # the result, nothing for a reader who changed a cell
     "A difference which fails in CI, and of which a reader is only told."
     if ok or IN_CI: return [report(name, ok, out)]
     print(f'note  not so: {name}\n{out}', flush=True)
@@ -73,13 +73,13 @@ def strict_in_ci(
 
 def unreadable(
     path:Path, # a notebook
-)->bool: # is its file no JSON?
+) -> bool: # is its file no JSON?
     "Is a notebook corrupt?"
     try: return not json.loads(path.read_text(encoding='utf-8'))
     except ValueError: return True
 
 
-def check_modules()->list: # for each check: did it pass?
+def check_modules() -> list: # for each check: did it pass?
     "Are the modules what the notebooks give?"
     if bad := [p.relative_to(ROOT).as_posix() for p in notebooks() if unreadable(p)]:
         return [report('the notebooks can be exported', False,
@@ -98,7 +98,7 @@ def check_modules()->list: # for each check: did it pass?
             *strict_in_ci('the modules equal what the notebooks give', not changed, said)]
 
 
-def check_readme()->list: # for each check: did it pass?
+def check_readme() -> list: # for each check: did it pass?
     "Is README.md what the index gives?"
     name = 'README.md equals nbs/index.ipynb'
     ok, _, out = run([sys.executable, ROOT/'tools'/'write_readme.py', '--check'])
@@ -106,29 +106,33 @@ def check_readme()->list: # for each check: did it pass?
     return strict_in_ci(name, ok, out)
 
 
-def check_committed()->list: # for each check: did it pass?
+def check_committed() -> list: # for each check: did it pass?
     "In CI, is every file committed? Nothing is checked where there is no git checkout."
     if not (IN_CI and (ROOT/'.git').exists() and shutil.which('git')): return []
     ok, _, out = run(['git', 'status', '--porcelain'])
     return [report('every file is committed', ok and not out, out)]
 
 
-def check_style()->list: # for each check: did it pass?
-    "Is ruff content with the package, the tools, the tests, the exercises and the notebooks?"
-    ok, seconds, out = run([sys.executable, '-m', 'ruff', 'check', '--output-format', 'concise'])
+def check_style(
+    nbs:list, # the notebooks under test; empty for package, tools, tests, exercises and notebooks
+) -> list: # for each check: did it pass?
+    "Is ruff content?"
+    modules = [PACKAGE/f'{Notebook(nb).module}.py' for nb in nbs]
+    files = nbs + [m for m in modules if m.is_file()] or ['.']
+    ok, seconds, out = run([sys.executable, '-m', 'ruff', 'check', *files])
     return [report('ruff finds nothing', ok, out, seconds)]
 
 
 def check_lint(
     nbs:list, # the notebooks under test; empty for all
-)->list: # for each check: did it pass?
+) -> list: # for each check: did it pass?
     "The rules that no other tool has."
     lint = [sys.executable, ROOT/'tools'/'lint.py']
     rules = {f'the rules are kept in {nb.stem}': [*lint, nb.relative_to(NBS)] for nb in nbs}
     return run_all(rules or {'the rules are kept': lint})
 
 
-def check_tools()->list: # for each check: did it pass?
+def check_tools() -> list: # for each check: did it pass?
     "The tests of the tools and of the names, in files of their own."
     tests = sorted((ROOT/'tests').glob('*.py'))
     return run_all({p.stem: [sys.executable, p] for p in tests}, PYTHONPATH=str(ROOT/'tools'))
@@ -143,7 +147,7 @@ sys.exit('\\n'.join(prove(sys.argv[1])) or 0)
 
 def check_exercises(
     nbs:list, # the notebooks under test; empty for all
-)->list: # for each check: did it pass?
+) -> list: # for each check: did it pass?
     "Do the checkers of each chapter accept its solutions and reject wrong answers?"
     todo = {p.stem for p in (NBS/'exercises').glob('*.py')}
     if nbs: todo &= {p.name[:2] for p in nbs if p.parent == NBS}
@@ -162,11 +166,11 @@ lost = [f for f in sys.argv[1:] if not (here/f).is_file()]
 assert not lost, f'the wheel lacks {lost}'
 for f in sys.argv[1:]:
     if f.endswith('.py') and '/' not in f: import_module('attn_course.' + f[:-3])
-import_module('attn_course.data').make_scenes(1)
+import_module('attn_course.scenes').make_scenes(1)
 '''
 
 
-def check_wheel()->list: # for each check: did it pass?
+def check_wheel() -> list: # for each check: did it pass?
     "Does a wheel, installed where there is nothing else, hold all it needs, and find its fonts?"
     files = [p for p in PACKAGE.rglob('*') if p.is_file() and '__pycache__' not in p.parts]
     with tempfile.TemporaryDirectory() as tmp:
@@ -185,7 +189,7 @@ def check_wheel()->list: # for each check: did it pass?
                    sum(s for _, s, _ in steps))]
 
 
-def main()->int: # exit status
+def main() -> int: # exit status
     "Run every check; one chapter needs no wheel."
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('notebooks', nargs='*',
@@ -193,8 +197,8 @@ def main()->int: # exit status
     names = parser.parse_args().notebooks
     nbs = chosen(names)
     some = nbs if names else []
-    res = check_modules() + check_readme() + check_committed() + check_style() + check_lint(some)
-    res += run_all(jobs(nbs)) + check_exercises(some)
+    res = check_modules() + check_readme() + check_committed()
+    res += check_style(some) + check_lint(some) + run_all(jobs(nbs)) + check_exercises(some)
     return finish(res if names else res + check_tools() + check_wheel())
 
 

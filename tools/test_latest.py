@@ -22,7 +22,7 @@ print(', '.join(f'{name} {version(name)}' for name in ('fastai', 'fastcore', 'to
 '''
 
 
-def loose_pins()->str: # the text of a constraints file
+def loose_pins() -> str: # the text of a constraints file
     "constraints.txt without fastai, fastcore and what comes with them."
     lines = (ROOT/'constraints.txt').read_text(encoding='utf-8').splitlines()
     return '\n'.join(line for line in lines if line.split('==')[0].strip().lower() not in UNPINNED)
@@ -40,7 +40,7 @@ def prepare():
 
 def run_cells(
     path:Path, # a notebook
-)->bool: # did every cell run?
+) -> bool: # did every cell run?
     "Run the code of a notebook as its tests do; the first error is printed and ends it."
     from IPython.core.interactiveshell import InteractiveShell
     shell = InteractiveShell.instance(colors='nocolor')
@@ -50,12 +50,12 @@ def run_cells(
 
 def chapters(
     full:bool, # every notebook, or those that meet fastai most?
-)->list: # paths
+) -> list: # paths
     "The notebooks to run, as far as they exist."
     return [p for p in notebooks() if full or (p.parent == NBS and p.name[:2] in CORE)]
 
 
-def main()->int: # exit status
+def main() -> int: # exit status
     "Prepare the environment, import the package, run the chapters."
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--full', action='store_true', help='run every notebook')

@@ -15,14 +15,14 @@ NOTE = '<!-- Written from nbs/index.ipynb by `make readme`: change the notebook,
 def fence(
     text:str, # code or output
     lang:str='', # 'python' or nothing
-)->str: # markdown
+) -> str: # markdown
     "`text` as a block of code."
     return f'```{lang}\n{text.strip()}\n```'
 
 
 def code_text(
     source:str, # of a code cell
-)->str: # markdown, empty for a hidden cell
+) -> str: # markdown, empty for a hidden cell
     "The code without its directives."
     lines = source.splitlines()
     hidden = any(re.match(r'#\s*\|\s*(hide|echo:\s*false)', line) for line in lines)
@@ -33,7 +33,7 @@ def code_text(
 def output_text(
     out:dict, # an output of a cell
     pictures:dict, # path under the root to bytes; a picture in `out` is added
-)->str: # markdown, empty when there is nothing to show
+) -> str: # markdown, empty when there is nothing to show
     "A picture with its alt text, or what was printed."
     data = {k: ''.join(v) for k, v in out.get('data', {}).items() if not isinstance(v, dict)}
     if 'image/png' in data:
@@ -45,7 +45,7 @@ def output_text(
     return data.get('text/markdown') or (fence(text) if text.strip() else '')
 
 
-def files()->dict: # path under the root to bytes
+def files() -> dict: # path under the root to bytes
     "README.md and its pictures as they should be."
     parts, pictures = [NOTE], {}
     for cell in json.loads(INDEX.read_text(encoding='utf-8'))['cells']:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WAIT = 300
 
 
-def free_port()->int: # a port on 127.0.0.1
+def free_port() -> int: # a port on 127.0.0.1
     "A port no one listens on."
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -24,7 +24,7 @@ def command(
     folder:Path, # where the reader's copy goes
     port:int, # where JupyterLab listens
     token:str, # what lets the browser in
-)->list: # a command line
+) -> list: # a command line
     "What a reader types, with a reader's copy of the test's own."
     args = f'--no-browser --port={port} --ServerApp.port_retries=0 --IdentityProvider.token={token}'
     return ['make', 'lab', f'MY={folder}', f'ARGS={args} --LabApp.expose_app_in_browser=True']
@@ -32,7 +32,7 @@ def command(
 
 def _tail(
     log:Path, # a text file
-)->str: # its last lines, indented
+) -> str: # its last lines, indented
     "The end of a log."
     return ''.join(f'\n      {line}' for line in log.read_text().splitlines()[-20:])
 
@@ -41,7 +41,7 @@ def _wait_for_url(
     proc:subprocess.Popen, # JupyterLab
     log:Path, # where it writes
     port:int, # where it listens
-)->str: # the address it opens for its reader, without the token
+) -> str: # the address it opens for its reader, without the token
     "Wait until JupyterLab says where it is; raises RuntimeError with the end of its log."
     end = time.time() + WAIT
     while time.time() < end and proc.poll() is None:

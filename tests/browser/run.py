@@ -48,7 +48,7 @@ class Checks:
         print(f'ok    {what}', flush=True)
 
 
-def find_chromium()->str: # path of the program
+def find_chromium() -> str: # path of the program
     "The Chromium of this machine; `CHROMIUM` in the environment comes first."
     names = [os.environ.get('CHROMIUM', ''), *PROGRAMS]
     found = [path for path in map(shutil.which, names) if path]
@@ -80,7 +80,7 @@ def open_page(
 def notebook_path(
     path:str, # where JupyterLab starts: '/lab' or '/lab/tree/.../00_start.ipynb'
     nb:str, # a notebook, without .ipynb
-)->str: # where it shows `nb`
+) -> str: # where it shows `nb`
     "The path of `nb` beside the notebook JupyterLab starts with."
     folder = path.rpartition('/')[0] if path.endswith('.ipynb') else '/lab/tree'
     return f'{folder}/{nb}.ipynb'
@@ -108,7 +108,7 @@ def _answers(
     page, # playwright's page
     control, # locator of a select or a canvas
     caption, # locator of what the explorer says
-)->bool: # did the caption change?
+) -> bool: # did the caption change?
     "Press arrow keys on `control` until the explorer says something else."
     before, element = caption.text_content(), caption.element_handle()
     for key in KEYS:
@@ -122,7 +122,7 @@ def _answers(
 
 def move_by_key(
     page, # playwright's page
-)->str: # what the explorer says in the end
+) -> str: # what the explorer says in the end
     "Move the explorer by each kind of control. Raises RuntimeError for one that does not answer."
     view = explorer(page)
     caption = view.locator('[aria-live]').first
@@ -191,7 +191,7 @@ def check_html(
 
 def main(
     nb:str, # a notebook, without .ipynb
-)->int: # exit status: 1 when a step failed
+) -> int: # exit status: 1 when a step failed
     "Take all steps, tell how many passed."
     check, folder = Checks(), Path(tempfile.mkdtemp(prefix='course_browser_'))
     with suppress(Stop), ExitStack() as stack:
