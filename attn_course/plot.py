@@ -101,6 +101,43 @@ def plot_maps(
 
 def _limits(maps): return float(min(m.min() for m in maps)), float(max(m.max() for m in maps))
 
+# %% ../nbs/workbench/01_plot.ipynb #row00002
+def row_figure(
+    pictures:list, # uint8 arrays (h, w, 3), the first one's proportion holds for all
+    titles:list, # a title for each
+    alt:str, # the finding, at least 40 characters
+    size:float=2., # height of a picture in inches
+) -> AltFigure:
+    "Pictures side by side as one figure."
+    h, w = pictures[0].shape[:2]
+    fig, axes = picture_axes(1, len(pictures), (size*min(max(w/h, .25), 4), size))
+    for ax, rgb, title in zip(axes[0], pictures, titles):
+        ax.imshow(rgb)
+        ax.set_title(title, fontsize=10)
+    return AltFigure(fig, alt, photo=True)
+
+
+def strip_figure(
+    strips:list, # uint8 arrays (h, w, 3) of one size
+    titles:list, # a title for each
+    alt:str, # the finding, at least 40 characters
+    size:float=1.6, # height of a strip in inches
+    nrows:int=0, ncols:int=0, # strips in a column and in a row; 0: as they fit
+    figsize:tuple=(), # (width, height) of the figure in inches, in place of `size`
+    title:str='', # below all
+) -> AltFigure:
+    "Strips in a grid, each with its title."
+    wide = strips[0].shape[1]/strips[0].shape[0]
+    fitting = -(-len(strips)//nrows) if nrows else min(len(strips), max(1, int(6//wide)))
+    ncols = ncols or fitting
+    fig, axes = picture_axes(-(-len(strips)//ncols), ncols, (size*wide, size))
+    for ax, strip, said in zip(axes.flat, strips, titles):
+        ax.imshow(strip)
+        ax.set_title(said, fontsize=9)
+    if figsize: fig.set_size_inches(figsize)
+    if title: fig.suptitle(title, y=.02, fontsize=9)
+    return AltFigure(fig, alt, photo=True)
+
 # %% ../nbs/workbench/01_plot.ipynb #bc2df492
 def plot_probs(
     labels, # name of each class

@@ -100,6 +100,12 @@ class Sight:
         turn = _TURNS.get(self.orientation)
         return rgb if turn is None else np.asarray(Image.fromarray(rgb).transpose(turn))
 
+    def upright_map(self,
+        m:np.ndarray, # (h, w) a raw map of what the model saw
+    ) -> np.ndarray: # (h, w) or (w, h), turned for the reader
+        "A map turned as the picture's EXIF note says."
+        return self.upright(np.asarray(m, np.float32))
+
 # %% ../nbs/workbench/11_prepare.ipynb #prep0015
 def _original(picture):
     "The picture as stored, RGB, and its EXIF orientation; (None, 1) if it is neither picture nor file."
