@@ -35,6 +35,7 @@ COPIED = 'attn_course', 'nbs', 'settings.ini', 'setup.py', 'pyproject.toml', 'co
     'README.md'
 BROKEN = {'SyntaxError', 'IndentationError', 'NameError', 'UnboundLocalError', 'ImportError',
           'ModuleNotFoundError'}
+LOG = 'printed' # a file in a copy of the course
 KEYS = {'name', 'old', 'new', 'why'}
 WORKERS, QUICK_SECONDS, WHOLE_SECONDS = 2, 120, 300
 FORK = multiprocessing.get_context('fork')
@@ -165,12 +166,12 @@ def sources(
 def child(
     trial:Trial, # to be run
     copy:Path, # a copy of the course
-    log, # a file for what is printed
     answer, # a connection to send the errors through
 ):
     "Run a trial in this process, which ends afterwards."
     os.setsid()
-    for stream in (1, 2): os.dup2(log.fileno(), stream)
+    log = os.open(copy/LOG, os.O_CREAT | os.O_WRONLY)
+    for stream in (1, 2): os.dup2(log, stream)
     os.chdir((copy/trial.nb.file).parent)
     os.environ['PYTHONPATH'] = str(copy)
     sys.path.insert(0, str(copy))
@@ -192,9 +193,8 @@ class Running:
         self.trial, self.start = trial, time.time()
         self.folder = Path(tempfile.mkdtemp()).resolve()
         copy_course(trial, self.folder)
-        self.log = open(self.folder/'log', 'w+', encoding='utf-8', errors='replace') # noqa: SIM115
         self.answer, writer = FORK.Pipe(duplex=False)
-        args = trial, self.folder, self.log, writer
+        args = trial, self.folder, writer
         self.process = FORK.Process(target=child, args=args, daemon=True)
         self.process.start()
         writer.close()
@@ -212,7 +212,6 @@ class Running:
         outcome.seconds = time.time() - self.start
         with suppress(ProcessLookupError): os.killpg(self.process.pid, signal.SIGKILL)
         self.process.join()
-        self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         return outcome
 
@@ -220,8 +219,9 @@ class Running:
         default:str, # where nothing was printed
     ) -> str: # one line
         "The end of what the process printed."
-        self.log.seek(0)
-        return ([line for line in self.log.read().splitlines() if line.strip()] or [default])[-1]
+        log = self.folder/LOG
+        said = log.read_text(encoding='utf-8', errors='replace') if log.exists() else ''
+        return ([line for line in said.splitlines() if line.strip()] or [default])[-1]
 
 
 def side_by_side(
