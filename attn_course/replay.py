@@ -409,7 +409,7 @@ class Run:
 # %% ../nbs/workbench/09_replay.ipynb #repl0036
 def _start(run, targets):
     "Run the model, a second time with its whole graph if it switches gradients off on the way."
-    run._proof = {}
+    run.raw, run.layouts, run.nth, run._proof = {}, {}, {}, {}
     with undisturbed(run.model), ExitStack() as stack:
         for name in run.layers: stack.enter_context(unfused(run.model, name))
         if not _forward(run, targets): _forward(run, targets, full_graph=True)

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from fastai.interpret import Interpretation
 from fastai.learner import Learner
+from fastai.torch_core import TensorImageBase, TensorMask
 from fastai.vision.learner import unet_learner
-from fastcore.basics import patch, tuplify
-from IPython.display import display
 from torch import Tensor, nn
 
 from .cam import heatmaps
-from .interpret import _shown, _strip
-from .plot import AltFigure, picture_axes
+from .interpret import Case, Explained, explain, top_losses_figure
+from .plot import AltFigure
+from .prepare import class_names, class_number, shown_picture
 from .render import to_rgb
 from .selfattention import from_fastai
 
@@ -162,14 +162,14 @@ def decoder_layer(
 
 # %% ../nbs/09_unet.ipynb #dcb2a1c9
 def _worst_pair(preds, targs):
-    "The most frequent confusion of each image: (class said, true class), (bs,) each; both alike where nothing is wrong."
-    n, said, true = preds.shape[1], preds.argmax(1), targs.as_subclass(Tensor).long()
+    "The most frequent confusion of each image: (class said, true class), (bs,) each; alike where nothing is wrong."
+    n, guess, true = preds.shape[1], preds.argmax(1), targs.as_subclass(Tensor).long().to(preds.device)
     known = (true >= 0) & (true < n) # pixels without a label do not count
-    def worst(s, t, ok):
-        wrong = ok & (s != t)
+    def worst(g, t, ok):
+        wrong = ok & (g != t)
         where = wrong if wrong.any() else ok
-        return torch.bincount(t[where]*n + s[where], minlength=n*n).argmax()
-    pair = torch.stack([worst(*one) for one in zip(said, true, known)])
+        return torch.bincount(t[where]*n + g[where], minlength=n*n).argmax()
+    pair = torch.stack([worst(*one) for one in zip(guess, true, known)])
     return pair % n, pair//n
 
 
@@ -180,66 +180,45 @@ def _paint(picture, mask):
     shown = (mask > 0)[..., None]*.75
     return (grey*(1 - shown) + hues[mask]*shown).round().astype(np.uint8)
 
-
-def _is_segmentation(interp):
-    b = interp.dl.one_batch()
-    return len(b) > 1 and all(isinstance(t, Tensor) for t in b[:2]) and (b[0].ndim, b[1].ndim) == (4, 3)
-
 # %% ../nbs/09_unet.ipynb #2051e1bf
-def segment_losses_figure(
-    interp:Interpretation, # of a segmentation learner
-    k=4, # how many losses
-    largest:bool=True, # the largest losses, or the smallest
-    target='pred', # 'pred': the class wrongly said in the most frequent confusion, 'targ': the class missed there, or a class number
-    method:str='layercam', # a name from `METHODS` that needs activations and gradients only
-    layer=None, # name or submodule; None takes `decoder_layer`
-    size:float=1.5, # height of a picture in inches
-    **kwargs, # colours, alpha, scale, by_weight, smooth: as `overlay` takes them
-) -> AltFigure:
-    "A row a picture: the picture, its true mask, the predicted mask, the heatmap."
-    losses, idx = interp.top_losses(k, largest)
-    with interp.learn.no_bar(): inps, preds, targs, *_ = interp[idx]
-    xb, preds = tuplify(inps)[0].as_subclass(Tensor), preds.as_subclass(Tensor)
-    pred, targ = _worst_pair(preds, targs)
-    classes = {'pred': pred, 'targ': targ}.get(target, target) if isinstance(target, str) else target
-    if isinstance(classes, str): raise ValueError(f"target is 'pred', 'targ' or a class number, not {target!r}.")
-    model = interp.learn.model
-    maps = heatmaps(model, xb, method, segment_score(classes), layer or decoder_layer(model))
-    pictures = [_shown(s[0]) for s in interp.dl._pre_show_batch(tuplify(inps) + tuplify(targs), max_n=len(idx))[2]]
-    names, said = getattr(interp.dl, 'vocab', range(preds.shape[1])), preds.argmax(1)
-    titles = [f'{names[int(t)]} read as {names[int(p)]} / {float(l):.2f}' if p != t else f'no error / {float(l):.2f}'
-              for p, t, l in zip(pred, targ, losses)]
-    alt = (f'The {len(titles)} segmentations with the {"largest" if largest else "smallest"} losses: picture, true mask, predicted '
-           f'mask, {method}; most frequent confusion / loss: {"; ".join(titles)}.')
-    return _segment_rows(pictures, targs, said, maps, titles, size, method, alt, **kwargs)
+@explain.dispatch
+def explain_masks(x:TensorImageBase, y:TensorMask, case:Case): # a class for each pixel
+    "Maps of segmentations, beside the true and the predicted mask."
+    names, method = class_names(case.learn), case.method or 'layercam'
+    asked = [_mask_target(t, y, names) for t in case.targets]
+    maps = heatmaps(case.learn, case.batch[0], [method], asked, case.layer or decoder_layer(case.learn.model))
+    out = maps.out.as_subclass(Tensor).cpu()
+    pred, targ = _worst_pair(out, y.cpu())
+    names = names or list(map(str, range(out.shape[1])))
+    words = [(names[int(p)], names[int(t)]) for p, t in zip(pred, targ)]
+    titles = [f'{true} read as {guess}' if true != guess else 'no error' for guess, true in words]
+    what = 'true mask, predicted mask, maps; most frequent confusion'
+    if case.losses is not None:
+        titles, what = [f'{t} / {float(loss):.2f}' for t, loss in zip(titles, case.losses)], f'{what} / loss'
+    panels = _panels(case, y.cpu(), out.argmax(1))
+    return Explained(method, list(maps.values()), panels, words, titles, what)
+
+
+def _panels(case, truth, guess):
+    "For each picture the true mask and the predicted one, painted over it."
+    pictures = [shown_picture(s[0]) for s in case.dl._pre_show_batch(case.batch, max_n=len(truth))[2]]
+    masks = zip(pictures, truth.as_subclass(Tensor).numpy(), guess.numpy())
+    return [[_paint(p, t), _paint(p, g)] for p, t, g in masks]
 
 # %% ../nbs/09_unet.ipynb #28af5e5a
-def _segment_rows(pictures, targs, said, maps, titles, size, method, alt, **kwargs):
-    "The figure behind `segment_losses_figure`."
-    strips = []
-    for picture, true, mask, m in zip(pictures, targs, said, maps):
-        parts = [_strip(p, []) for p in (picture, _paint(picture, true.numpy()), _paint(picture, mask.numpy()))] + [_strip(picture, [m], **kwargs)]
-        parts[-1] = parts[-1][:, -parts[0].shape[1]:]
-        strips.append(np.concatenate(parts, 1))
-    fig, axes = picture_axes(len(strips), 1, (size*strips[0].shape[1]/strips[0].shape[0], size))
-    for ax, strip, title in zip(axes[:, 0], strips, titles):
-        ax.imshow(strip)
-        ax.set_title(f'picture, truth, prediction, {method} — {title}', fontsize=9)
-    return AltFigure(fig, alt, photo=True)
+def _mask_target(target, truth, names):
+    "The score of a segment: of the class wrongly said, of the class missed there, or of a class for all pictures."
+    if target not in ('pred', 'targ', 'difference'): return segment_score(class_number(target, names))
+    def said(out): return segment_score(_worst_pair(out.detach().as_subclass(Tensor), truth)[0])(out)
+    def missed(out): return segment_score(_worst_pair(out.detach().as_subclass(Tensor), truth)[1])(out)
+    return dict(pred=said, targ=missed, difference=lambda out: said(out) - missed(out))[target]
 
 
-_plot_top_losses = getattr(Interpretation.plot_top_losses, 'classes_only', Interpretation.plot_top_losses)
-
-
-@patch
-def plot_top_losses(self:Interpretation,
-    k, # how many losses
+def segment_losses_figure(
+    interp:Interpretation, # of a segmentation learner
+    k=4, # how many losses, or a list of ranks
     largest:bool=True, # the largest losses, or the smallest
-    heatmap:bool=False, # show each picture beside its heatmap
-    **kwargs, # with `heatmap` those of `segment_losses_figure` or `top_losses_figure`, without it those of fastai
-):
-    "Show the pictures with the largest losses, as fastai does, or beside their heatmaps; for segmentations with both masks."
-    if heatmap and _is_segmentation(self): return display(segment_losses_figure(self, k, largest, **kwargs))
-    return _plot_top_losses(self, k, largest, heatmap=heatmap, **kwargs)
-
-Interpretation.plot_top_losses.classes_only, Interpretation.plot_top_losses.original = _plot_top_losses, getattr(_plot_top_losses, 'original', None)
+    **kwargs, # as for `top_losses_figure`; method None: layercam, layer None: `decoder_layer`
+) -> AltFigure:
+    "A strip per picture: the picture, its true mask, the predicted mask, the heatmap."
+    return top_losses_figure(interp, k, largest, **{'ncols': 1, **kwargs})
