@@ -2,6 +2,7 @@
 import ast
 import json
 import re
+import symtable
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -294,6 +295,34 @@ def bound_names(
     if isinstance(node, DEFINITIONS): return {node.name}
     if isinstance(node, IMPORTS): return {(a.asname or a.name).split('.')[0] for a in node.names}
     return stored(node)
+
+
+def global_names(
+    nodes:list, # statements
+) -> set: # such as {'torch', 'attend'}; without locals, parameters, variables of comprehensions
+    "Names that statements take from the module around them."
+    todo, found = [table_of(nodes)], set()
+    while todo:
+        table = todo.pop()
+        is_top = table.get_type() == 'module'
+        symbols = table.get_symbols()
+        found |= {o.get_name() for o in symbols if o.is_referenced() and (is_top or o.is_global())}
+        todo += table.get_children()
+    return found
+
+
+def assigned_names(
+    node:ast.stmt, # at the top of a module
+) -> set: # such as {'dls'}; variables of comprehensions are left out
+    "Names that a statement leaves in the module around it."
+    return {o.get_name() for o in table_of([node]).get_symbols() if o.is_assigned()}
+
+
+def table_of(
+    nodes:list, # statements
+) -> symtable.SymbolTable: # of a module that holds them
+    "Python's own table of names."
+    return symtable.symtable(ast.unparse(ast.Module(nodes, type_ignores=[])), '', 'exec')
 
 
 def is_public_def(

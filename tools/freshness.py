@@ -6,7 +6,6 @@ number does not count: comments, docstrings, annotations, the sentences of error
 """
 import ast
 import hashlib
-import symtable
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from course import (
     Notebook,
     bound_names,
     first_name,
+    global_names,
     is_patch,
 )
 
@@ -82,21 +82,6 @@ def shape(
     if not isinstance(node, ast.AST): return repr(node)
     fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
     return f'{type(node).__name__}({",".join(f"{name}={shape(value)}" for name, value in fields)})'
-
-
-def global_names(
-    nodes:list, # statements
-) -> set: # such as {'torch', 'attend'}; locals and parameters are left out
-    "Names that statements take from the module around them."
-    module = ast.Module(nodes, type_ignores=[])
-    todo, found = [symtable.symtable(ast.unparse(module), '', 'exec')], set()
-    while todo:
-        table = todo.pop()
-        is_top = table.get_type() == 'module'
-        symbols = table.get_symbols()
-        found |= {o.get_name() for o in symbols if o.is_referenced() and (is_top or o.is_global())}
-        todo += table.get_children()
-    return found
 
 
 def attributes(

@@ -5,10 +5,13 @@ from course import (
     DEFINITIONS,
     IMPORTS,
     Notebook,
+    assigned_names,
     bound_names,
     first_name,
+    global_names,
     last_name,
     lines_of,
+    stored,
     without_magics,
 )
 
@@ -48,19 +51,21 @@ class Names:
         node:ast.stmt, # to be run
     ) -> set: # names
         "The names a statement mentions, and those that the functions among them mention."
-        found, more = set(), mentioned(node)
+        found, more = set(), global_names([node]) - opening(node)
         while more:
             found |= more
-            bodies = [mentioned(o) for o in self.functions if o.name in more]
-            more = set().union(*bodies) - found
+            functions = [o for o in self.functions if o.name in more]
+            more = global_names(functions) - found
         return found
 
 
-def mentioned(
-    node:ast.AST, # some code
-) -> set: # names
-    "Names that are read below `node`."
-    return {o.id for o in ast.walk(node) if isinstance(o, ast.Name)}
+def opening(
+    node:ast.stmt, # a statement
+) -> set: # {'folder'} for `with TemporaryDirectory() as folder: ...`, {'x'} for `for x in ...`
+    "Names that a statement gives a value before its body uses them."
+    if isinstance(node, ast.For): return stored(node.target)
+    if not isinstance(node, ast.With): return set()
+    return set().union(*(stored(o.optional_vars) for o in node.items if o.optional_vars))
 
 
 def trained(
@@ -94,7 +99,7 @@ def is_kept(
     if is_definition or not (training or names.needed(node) & unknown):
         unknown -= bound_names(node)
         return True
-    unknown |= bound_names(node) | {trained(o) for o in training} - {''} - names.imported
+    unknown |= assigned_names(node) | {trained(o) for o in training} - {''} - names.imported
     return False
 
 
