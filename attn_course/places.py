@@ -68,7 +68,10 @@ LAST_LAYERS = {
 }
 
 
-def has_all(module, names):
+def has_all(
+    module:nn.Module, # any part of a network
+    names:tuple, # of attributes
+) -> bool: # False if one is missing
     "Does a module have all of these attributes?"
     return all(hasattr(module, name) for name in names)
 
