@@ -12,6 +12,7 @@ from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,21 @@ def package_file(
 ) -> Path: # an existing file or folder
     "Path of a file that an installed package ships; ImportError when the package is missing."
     spec = find_spec(package)
-    if spec is None: raise ImportError(f'{package} is not installed: run pip install "attn_course[course]".')
+    if spec is None:
+        raise ImportError(f'{package} is not installed: run pip install "attn_course[course]".')
     path = Path(spec.origin).parent.joinpath(*parts)
-    if not path.exists(): raise FileNotFoundError(f'The installed {package} has no file {"/".join(parts)}.')
+    if not path.exists():
+        raise FileNotFoundError(f'The installed {package} has no file {"/".join(parts)}.')
     return path
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0014
 GLYPHS = dict(umbrella='☂', snowman='☃', airplane='✈', telephone='☎', scissors='✂',
               heart='♥', star='★', knight='♞', sun='☀', skull='☠')
-PALETTE = dict(red=(200, 54, 60), orange=(235, 133, 44), yellow=(238, 196, 62), green=(44, 150, 112),
-               blue=(46, 96, 176), purple=(126, 78, 156), pink=(232, 140, 168), black=(52, 54, 66))
-_TINTS = np.array([(226, 214, 196), (206, 219, 205), (199, 214, 226), (214, 205, 224), (234, 208, 204),
-                  (220, 221, 216), (190, 208, 212), (232, 224, 204)], np.float32)
+PALETTE = dict(red=(200, 54, 60), orange=(235, 133, 44), yellow=(238, 196, 62),
+               green=(44, 150, 112), blue=(46, 96, 176), purple=(126, 78, 156),
+               pink=(232, 140, 168), black=(52, 54, 66))
+_TINTS = np.array([(226, 214, 196), (206, 219, 205), (199, 214, 226), (214, 205, 224),
+                   (234, 208, 204), (220, 221, 216), (190, 208, 212), (232, 224, 204)], np.float32)
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0018
 _ROOM = 1.25 # side of a sprite in diameters of its object, so that the shadow fits
@@ -59,17 +63,19 @@ def _ink_and_fill(
     side:int, # pixels
 ) -> tuple: # two L images (side, side)
     "A character and its silhouette; the circle around it is centred, with diameter `side / _ROOM`."
-    font = ImageFont.truetype(str(package_file('matplotlib', 'mpl-data', 'fonts', 'ttf', 'DejaVuSans.ttf')), side)
+    path = package_file('matplotlib', 'mpl-data', 'fonts', 'ttf', 'DejaVuSans.ttf')
+    style = dict(font=ImageFont.truetype(str(path), side), fill=255, stroke_width=side//140)
     big = Image.new('L', (2*side, 2*side))
-    ImageDraw.Draw(big).text((side, side), char, font=font, fill=255, anchor='mm', stroke_width=side//140)
+    ImageDraw.Draw(big).text((side, side), char, anchor='mm', **style)
     whole = _without_specks(ndimage.binary_fill_holes(np.asarray(big) > 127))
     ys, xs = np.nonzero(whole)
     cy, cx = (ys.min() + ys.max())/2, (xs.min() + xs.max())/2
     half = np.hypot(ys - cy, xs - cx).max()*_ROOM
     box = (cx - half, cy - half, cx + half, cy + half)
     ink = np.asarray(big)*ndimage.binary_dilation(whole, iterations=2)
-    layers = ink, np.maximum(ink, whole*np.uint8(255))
-    return tuple(Image.fromarray(a).transform((side, side), Image.EXTENT, box, Image.BICUBIC) for a in layers)
+    fill = np.maximum(ink, whole*np.uint8(255))
+    cut = (side, side), Image.EXTENT, box, Image.BICUBIC
+    return tuple(Image.fromarray(layer).transform(*cut) for layer in (ink, fill))
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0021
 @lru_cache(maxsize=None)
@@ -81,8 +87,10 @@ def _master(
     ink, fill = _ink_and_fill(char, side)
     fill = ImageChops.lighter(fill, ink)
     shadow = ImageChops.offset(fill, side//50, side//30).filter(ImageFilter.GaussianBlur(side/40))
+    shadow = shadow.point(lambda v: v*.3)
     gloss = ImageChops.multiply(ink, Image.linear_gradient('L').resize((side, side)).rotate(180))
-    return Image.merge('CMYK', (shadow.point(lambda v: v*.3), fill, ink, gloss.point(lambda v: v*.22)))
+    gloss = gloss.point(lambda v: v*.22)
+    return Image.merge('CMYK', (shadow, fill, ink, gloss))
 
 
 @lru_cache(maxsize=None)
@@ -140,8 +148,9 @@ def _grain(
     sigma:float=1.8, # grey levels
 ) -> Image.Image: # RGB, 64 pixels wider than a scene, around 128
     "A sheet of fine grey noise from which every scene cuts its piece."
-    noise = np.random.default_rng(0).normal(128, sigma, (side + 64, side + 64)).round().astype(np.uint8)
-    return Image.merge('RGB', [Image.fromarray(noise)]*3)
+    noise = np.random.default_rng(0).normal(128, sigma, (side + 64, side + 64))
+    grey = Image.fromarray(noise.round().astype(np.uint8))
+    return Image.merge('RGB', [grey]*3)
 
 
 def _grained(
@@ -199,11 +208,11 @@ class SceneObject:
 class Scene:
     "A picture and all that is known of it."
     img:np.ndarray = field(repr=False) # uint8 (h, w, 3)
-    mask:np.ndarray = field(repr=False) # uint8 (h, w): 0 background, else 1 + index into classes
-    instances:np.ndarray = field(repr=False) # uint8 (h, w): 0 background, else 1 + index into objects
+    mask:np.ndarray = field(repr=False) # uint8 (h, w): 0 background, else 1 + index in classes
+    instances:np.ndarray = field(repr=False) # uint8 (h, w): 0 background, else 1 + index in objects
     objects:tuple # of SceneObject, in the order of classes
     classes:tuple = field(repr=False) # the class names it was drawn from
-    relation:str|None # where object 0 stands as seen from object 1: 'left of', 'right of', 'above', 'below'
+    relation:str|None # of object 0 as seen from object 1: 'left of', 'right of', 'above', 'below'
     caption:str # e.g. 'a red umbrella left of a blue airplane'
     marked:int|None = None # index of the object inside the grey ring
     tag:int|None = None # the class index that the corner tag's colour stands for
@@ -213,7 +222,8 @@ class Scene:
         i:int=0, # index into objects
     ) -> np.ndarray: # bool (h, w)
         "The pixels of one object."
-        if not 0 <= i < len(self.objects): raise ValueError(f'object {i}: this scene has {len(self.objects)} objects.')
+        n = len(self.objects)
+        if not 0 <= i < n: raise ValueError(f'object {i}: this scene has {n} objects.')
         return self.instances == i + 1
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0032
@@ -228,9 +238,17 @@ def _fits(
 ) -> bool:
     "Whether objects keep their distance and stand clearly beside or above each other."
     if tag and any(math.hypot(x - .11, y - .11) < d/2 + .1 for x, y, d in places): return False
-    pairs = [(p, q) for i, p in enumerate(places) for q in places[:i]]
-    if any(math.hypot(p[0] - q[0], p[1] - q[1]) < (p[2] + q[2])/2 + .02 for p, q in pairs): return False
-    return not pairs or abs(abs(places[0][0] - places[1][0]) - abs(places[0][1] - places[1][1])) > .1
+    if any(_too_close(p, q) for p, q in combinations(places, 2)): return False
+    if len(places) < 2: return True
+    (x0, y0, _), (x1, y1, _) = places[:2]
+    return abs(abs(x0 - x1) - abs(y0 - y1)) > .1
+
+
+def _too_close(
+    p:tuple, q:tuple, # places (x, y, diameter)
+) -> bool:
+    "Whether the circles of two objects touch, or almost."
+    return math.hypot(p[0] - q[0], p[1] - q[1]) < (p[2] + q[2])/2 + .02
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0033
 def _layout(
@@ -259,14 +277,44 @@ def _relation(
     return 'above' if dy < 0 else 'below'
 
 
+def _named(
+    o:SceneObject, # one object
+) -> str: # e.g. 'a red umbrella'
+    "An object in words, with its article."
+    words = f'{o.colour} {o.label}'
+    if o.label == 'scissors': return words
+    return f'an {words}' if o.colour[0] in 'aeiou' else f'a {words}'
+
+
 def _caption(
-    objects:list, # of SceneObject
+    objects:tuple, # of SceneObject
     relation:str|None, # between the first two
 ) -> str: # e.g. 'a red umbrella left of a blue airplane'
     "The scene in words."
-    def name(o): return f'{"an" if o.colour[0] in "aeiou" else "a"} {o.colour} {o.label}'
-    names = [f'{o.colour} {o.label}' if o.label == 'scissors' else name(o) for o in objects]
-    return ' '.join([names[0], *([relation, names[1]] if relation else []), *(f'and {name}' for name in names[2:])])
+    names = [_named(o) for o in objects]
+    words = [names[0], relation, names[1]] if relation else names[:1]
+    words += [f'and {name}' for name in names[2:]]
+    return ' '.join(words)
+
+# %% ../nbs/workbench/02_scenes.ipynb #data0035
+def tag_colour(
+    i:int, # class index
+    n:int, # number of classes
+) -> tuple: # RGB
+    "The colour of the corner tag that stands for class i: hues evenly around the wheel."
+    return tuple(round(255*c) for c in hsv_to_rgb(i/n, .5, .82))
+
+# %% ../nbs/workbench/02_scenes.ipynb #scenes93
+@dataclass(frozen=True)
+class _Plan:
+    "What all scenes of one call have in common."
+    size:int # side in pixels
+    clutter:int # specks in the background
+    classes:tuple # class names to draw from
+    colours:tuple # colour names to draw from
+    tag:str|None # 'label' or 'random', as in make_scenes
+    mark:bool # a grey ring around one object?
+    distinct:bool # no two objects alike, as in make_scenes
 
 
 def _pick(
@@ -279,43 +327,50 @@ def _pick(
     if distinct and k >= n: return rng.permutation(k)[:n].tolist()
     return rng.integers(k, size=n).tolist()
 
-# %% ../nbs/workbench/02_scenes.ipynb #data0035
-def tag_colour(
-    i:int, # class index
-    n:int, # number of classes
-) -> tuple: # RGB
-    "The colour of the corner tag that stands for class i: hues evenly around the wheel."
-    return tuple(round(255*c) for c in hsv_to_rgb(i/n, .5, .82))
+# %% ../nbs/workbench/02_scenes.ipynb #scenes94
+def _draw_objects(
+    img:Image.Image, # RGB, changed in place
+    rng:np.random.Generator, # source of chance
+    places:list, # of (x, y, diameter), in sides of the scene
+    names:list, # of (class name, colour name)
+) -> tuple: # (a SceneObject for each, uint8 (h, w): 0 background, else 1 + index of the object)
+    "Draw the objects, each turned a little."
+    side, objects, instances = img.width, [], Image.new('L', img.size)
+    for i, ((x, y, d), (label, colour)) in enumerate(zip(places, names)):
+        angle = math.radians(30*rng.random() - 15)
+        at, layers = _stamp(GLYPHS[label], x*side, y*side, d*side, angle)
+        _draw_object(img, at, layers, PALETTE[colour])
+        inside = layers[1].convert('1', dither=Image.Dither.NONE)
+        instances.paste(i + 1, at, inside)
+        box = tuple(edge + at[k%2] for k, edge in enumerate(inside.getbbox()))
+        objects.append(SceneObject(label, colour, box))
+    return tuple(objects), np.array(instances)
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0036
 def _scene(
     rng:np.random.Generator, # source of chance
     n:int, # objects
-    size:int, clutter:int, # pixels, specks
-    classes:tuple, colours:tuple, # names to draw from
-    tag:str|None, mark:bool, distinct:bool, # as in make_scenes
+    plan:_Plan, # what else was asked for
 ) -> Scene:
     "Draw one scene."
-    img = _background(rng, size)
-    _draw_clutter(img, rng, clutter)
-    labels, tints = sorted(_pick(rng, n, len(classes), distinct)), _pick(rng, n, len(colours), distinct)
-    places = _layout(rng, n, tag is not None, _RING if mark else 1.)
-    marked, random_tag = int(rng.random()*n), int(rng.random()*len(classes))
-    mask, instances, objects = Image.new('L', (size, size)), Image.new('L', (size, size)), []
-    for i, ((x, y, d), label, tint) in enumerate(zip(places, labels, tints)):
-        at, layers = _stamp(GLYPHS[classes[label]], x*size, y*size, d*size, math.radians(30*rng.random() - 15))
-        _draw_object(img, at, layers, PALETTE[colours[tint]])
-        inside = layers[1].convert('1', dither=Image.Dither.NONE)
-        instances.paste(i + 1, at, inside)
-        mask.paste(label + 1, at, inside)
-        box = tuple(edge + at[k%2] for k, edge in enumerate(inside.getbbox()))
-        objects.append(SceneObject(classes[label], colours[tint], box))
-    if mark: _draw_ring(img, places[marked])
-    tag_index = dict(label=labels[0], random=random_tag).get(tag)
-    tag_box = None if tag is None else _draw_tag(img, tag_colour(tag_index, len(classes)))
+    img = _background(rng, plan.size)
+    _draw_clutter(img, rng, plan.clutter)
+    labels = sorted(_pick(rng, n, len(plan.classes), plan.distinct))
+    tints = _pick(rng, n, len(plan.colours), plan.distinct)
+    names = [(plan.classes[label], plan.colours[tint]) for label, tint in zip(labels, tints)]
+    places = _layout(rng, n, plan.tag is not None, _RING if plan.mark else 1.)
+    marked, random_tag = int(rng.random()*n), int(rng.random()*len(plan.classes))
+    objects, instances = _draw_objects(img, rng, places, names)
+    mask = np.array([0] + [label + 1 for label in labels], np.uint8)[instances]
+    if plan.mark: _draw_ring(img, places[marked])
+    else: marked = None
+    tag = dict(label=labels[0], random=random_tag).get(plan.tag)
+    tag_box = None if tag is None else _draw_tag(img, tag_colour(tag, len(plan.classes)))
     relation = _relation(*places[:2]) if n > 1 else None
-    return Scene(np.array(_grained(img, rng)), np.array(mask), np.array(instances), tuple(objects), classes, relation,
-                 _caption(objects, relation), marked if mark else None, tag_index, tag_box)
+    return Scene(
+        np.array(_grained(img, rng)), mask, instances,
+        objects, plan.classes, relation, _caption(objects, relation),
+        marked, tag, tag_box)
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0037
 def _draw_ring(
@@ -346,9 +401,9 @@ def make_scenes(
     classes:list=None, # class names to draw from; None: all of GLYPHS
     colours:list=None, # colour names to draw from; None: all of PALETTE
     clutter:int=2, # specks in the background
-    tag:str=None, # corner tag whose colour tells the class of object 0 ('label') or any class ('random')
+    tag:str=None, # corner tag in the colour of object 0's class ('label') or of any ('random')
     mark:bool=False, # put a grey ring around one object, chosen at random
-    distinct:bool=True, # no two objects of a scene share a class or, where the lists allow, a colour
+    distinct:bool=True, # no two objects of a scene share a class or, if possible, a colour
 ) -> list: # of Scene
     "Draw n scenes, deterministic by seed."
     classes, colours = _known(classes, GLYPHS, 'class'), _known(colours, PALETTE, 'colour')
@@ -356,11 +411,12 @@ def make_scenes(
     if not 1 <= lo <= hi <= 3: raise ValueError(f'objects={objects}: a scene holds 1 to 3 objects.')
     if distinct and hi > len(classes): raise ValueError(f'{hi} distinct objects need {hi} classes.')
     if size < 24: raise ValueError(f'size={size}: a scene needs at least 24 pixels a side.')
-    if tag not in (None, 'label', 'random'): raise ValueError(f"tag={tag!r}: choose 'label', 'random' or None.")
+    if tag not in (None, 'label', 'random'):
+        raise ValueError(f"tag={tag!r}: choose 'label', 'random' or None.")
     if n < 0 or clutter < 0: raise ValueError('n and clutter count things: 0 or more.')
+    plan = _Plan(size, clutter, classes, colours, tag, mark, distinct)
     rngs = (np.random.default_rng((seed, i)) for i in range(n))
-    return [_scene(rng, int(rng.integers(lo, hi + 1)), size, clutter, classes, colours, tag, mark, distinct)
-            for rng in rngs]
+    return [_scene(rng, int(rng.integers(lo, hi + 1)), plan) for rng in rngs]
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0039
 def _known(
@@ -371,7 +427,8 @@ def _known(
     "The names as a tuple, or ValueError when one does not exist."
     names = tuple(known if names is None else names)
     wrong = [name for name in names if name not in known]
-    if wrong or not names: raise ValueError(f'Unknown {what} {wrong}: choose from {", ".join(known)}.')
+    if wrong or not names:
+        raise ValueError(f'Unknown {what} {wrong}: choose from {", ".join(known)}.')
     return names
 
 # %% ../nbs/workbench/02_scenes.ipynb #data0040
