@@ -170,6 +170,7 @@ def child(
 ):
     "Run a trial in this process, which ends afterwards."
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = os.open(copy/LOG, os.O_CREAT | os.O_WRONLY)
     for stream in (1, 2): os.dup2(log, stream)
     os.chdir((copy/trial.nb.file).parent)
@@ -230,15 +231,17 @@ def side_by_side(
 ):  # yields (trial, its outcome), None for a trial there was no time for
     "Run trials and tell how each ended."
     waiting, going = list(trials), []
-    while waiting or going:
-        while waiting and len(going) < WORKERS and time.time() < until:
-            going.append(Running(waiting.pop(0)))
-        if not going: yield from ((trial, None) for trial in waiting)
-        if not going: return
-        wait([r.answer for r in going], timeout=1)
-        for r in [r for r in going if r.over]:
-            going.remove(r)
-            yield r.trial, r.end()
+    try:
+        while going or waiting and time.time() < until:
+            while waiting and len(going) < WORKERS and time.time() < until:
+                going.append(Running(waiting.pop(0)))
+            wait([r.answer for r in going], timeout=1)
+            for r in [r for r in going if r.over]:
+                going.remove(r)
+                yield r.trial, r.end()
+        yield from ((trial, None) for trial in waiting)
+    finally:
+        for r in going: r.end()
 
 
 def preload(
@@ -395,6 +398,7 @@ def options() -> argparse.Namespace:
 def main() -> int: # exit status
     "Attack the notebooks the user names."
     opts, start = options(), time.time()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)) # so that no child outlives this
     if opts.self_test:
         plants = [sys.executable, ROOT/'tests'/'mutate_plants.py']
         return subprocess.call(plants, env=os.environ | {'PYTHONPATH': str(ROOT/'tools')})
