@@ -18,7 +18,8 @@ from anywidget import AnyWidget
 from fastcore.basics import patch
 from PIL import Image
 
-from .render import (COLOURS, SIGNED_COLOURS, alt_bundle, colour_table, colourise, data_url, overlay,
+from .render import (COLOURS, LOOK, SIGNED_COLOURS, alt_bundle, at_height, colour_ramp, colour_table, colourise, data_url,
+                                is_signed, overlay,
                                 resize_map, scale_maps, to_jpeg, to_png, to_rgb, to_webp)
 
 # %% ../nbs/workbench/04_widgets.ipynb #044f7acc
@@ -101,7 +102,7 @@ def _decode_map(
     return info['lo'] + np.asarray(cells, float)/info['levels']*(info['hi'] - info['lo'])
 
 # %% ../nbs/workbench/04_widgets.ipynb #229ebf64
-_SIDE = 360  # longest side of a picture on the page, CSS pixels
+_SIDE = 480  # longest side of a picture on the page, CSS pixels
 
 
 def _fit(img):
@@ -113,14 +114,20 @@ def _fit(img):
 
 
 def _enlarge(rgb):
-    "Small pictures in whole pixels, so that they stay crisp."
+    "Small pictures at the size of the page, smoothly."
+    if max(rgb.shape[:2]) >= _SIDE: return rgb
+    return at_height(rgb, max(1, round(rgb.shape[0]*_SIDE/max(rgb.shape[:2]))))
+
+
+def _in_cells(rgb):
+    "A map's cells at the size of the page, crisp."
     times = max(1, round(_SIDE/max(rgb.shape[:2])))
     return rgb.repeat(times, 0).repeat(times, 1)
 
 
 def _picture_url(rgb):
     "A photo as JPEG, a tiny picture without loss."
-    return data_url(to_png(rgb) if max(rgb.shape[:2]) <= 128 else to_webp(rgb, 75))
+    return data_url(to_png(rgb) if max(rgb.shape[:2]) <= 128 else to_webp(rgb, 70))
 
 # %% ../nbs/workbench/04_widgets.ipynb #c4479619
 _AXES = {1: ('map',), 2: ('map', 'class'), 3: ('map', 'layer', 'class')}
@@ -192,7 +199,7 @@ def _pack(
         start += cells.size
     tables = {name: base64.b64encode(colour_table(name).tobytes()).decode() for name in COLOURS}
     record = dict(axes=list(axes), maps=infos, images={k: _picture_url(v) for k, v in pictures.items()},
-                  tables=tables, diverging=list(SIGNED_COLOURS), places=_PLACES)
+                  tables=tables, diverging=list(SIGNED_COLOURS), places=_PLACES, look=LOOK)
     return record, b''.join(chunks), pictures
 
 # %% ../nbs/workbench/04_widgets.ipynb #8fa0ff18
@@ -227,8 +234,8 @@ class _Heatmap(AnyWidget):
     _esm = _JS
     record, pixels = t.Dict().tag(sync=True), t.Bytes().tag(sync=True)
     selected, cursor = t.Tuple().tag(sync=True), t.Tuple().tag(sync=True)
-    alpha = t.Float(.6, min=0, max=1).tag(sync=True)
-    colours = t.Enum(COLOURS, 'viridis').tag(sync=True)
+    alpha = t.Float(LOOK['alpha'], min=0, max=1).tag(sync=True)
+    colours = t.Enum(COLOURS, 'inferno').tag(sync=True)
     smooth = t.Bool(True).tag(sync=True)
     caption = t.Unicode(read_only=True).tag(sync=True)
 
@@ -259,8 +266,8 @@ class HeatmapExplorer(_Heatmap):
         maps:dict, # raw (h, w) arrays or tensors by name, or by a tuple with one value for each axis
         axes=None, # names of the axes, as in ('map', 'layer', 'class'); one called 'image' picks the picture
         note:str='', # a warning for every sentence, such as 'untrained'
-        colours:str='viridis', # a name from `COLOURS`; a map with negative values always takes a diverging one
-        alpha:float=.6, # how opaque the strongest place is, 0..1
+        colours:str='inferno', # a name from `COLOURS`; a map with negative values always takes a diverging one
+        alpha:float=LOOK['alpha'], # how opaque the strongest place is, 0..1
         smooth:bool=True, # blend between cells
         html_limit:int=100_000, # bytes of live HTML in the mime bundle; above it only the picture
     ):
@@ -286,10 +293,9 @@ def still(self:HeatmapExplorer) -> np.ndarray: # (h, w, 3) uint8, at most about 
     info = _info(self.record, self.selected)
     axes = self.record['axes']
     rgb = self._pictures[self.selected[axes.index('image')] if 'image' in axes else '']
-    scale = (info['lo'], info['hi']) if info['lo'] < info['hi'] else 'each'
     m = _decode_map(_cells(info, self.pixels), info)
     colours = SIGNED_COLOURS[0] if info['lo'] < 0 and self.colours not in SIGNED_COLOURS else self.colours
-    return overlay(_enlarge(rgb), m, colours, self.alpha, scale, smooth=self.smooth)
+    return overlay(_enlarge(rgb), m, colours, self.alpha, smooth=self.smooth)
 
 
 @patch
@@ -307,11 +313,11 @@ def html(self:HeatmapExplorer) -> str: # the picture and, below `html_limit` byt
 # %% ../nbs/workbench/04_widgets.ipynb #73c5a5b0
 @patch
 def _repr_mimebundle_(self:HeatmapExplorer, **kwargs):
-    "The widget's view, the HTML that lives without a kernel, a PNG and the caption as text."
+    "The widget's view, the HTML that lives without a kernel, a plain picture and the caption as text."
     view = AnyWidget._repr_mimebundle_(self, **kwargs)
     data, meta = view if isinstance(view, tuple) else (view, {})
-    png = base64.b64encode(to_png(self.still(), 32, 30_000)).decode()
-    return {**data, 'text/plain': repr(self), 'text/html': self.html(), 'image/png': png}, meta
+    jpeg = base64.b64encode(to_jpeg(self.still())).decode()
+    return {**data, 'text/plain': repr(self), 'text/html': self.html(), 'image/jpeg': jpeg}, meta
 
 # %% ../nbs/workbench/04_widgets.ipynb #query002
 class AttentionExplorer(HeatmapExplorer):
@@ -323,7 +329,7 @@ class AttentionExplorer(HeatmapExplorer):
         grid:tuple, # (rows, columns) of the queries
         key_grid:tuple=None, # (rows, columns) of the keys, the same if None
         axes=None, # names of the axes of the dictionary's keys, as in ('layer', 'head')
-        alpha:float=.7, # how opaque the strongest place is, 0..1
+        alpha:float=LOOK['alpha'], # how opaque the strongest place is, 0..1
         smooth:bool=False, # blend between cells
         **kwargs, # note, colours, html_limit, as `HeatmapExplorer` takes them
     ):
@@ -389,15 +395,16 @@ def still(self:AttentionExplorer) -> np.ndarray: # (h, w, 3) uint8
 def _as_picture(
     result, # what the function gave: a uint8 picture (h, w, 3) or a map (h, w), alone or as (array, sentence)
     params:dict, # what it was given
-    colours:str='viridis', # colour table for maps
+    colours:str=None, # colour table for maps; None: inferno, with a middle below zero
 ) -> tuple: # uint8 (h, w, 3) and a caption
     "A function's result as pixels and words. Raises `ValueError` for an array that is neither picture nor map."
     array, text = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     given = ', '.join(f'{k} = {_number(v) if isinstance(v, float) else v}' for k, v in params.items())
     if len(np.shape(array)) != 2: return _enlarge(to_rgb(array)), str(text or f'Shown for {given}.')
     m = _grid(array)
-    signed = colours in SIGNED_COLOURS
-    return _enlarge(colourise(scale_maps(m, signed=signed), colours)), str(text or describe_map(m, f'For {given}'))
+    signed = is_signed(m, colours)
+    cells = scale_maps(m, signed=signed)
+    return _in_cells(colour_ramp(colours, signed)[(cells*255).round().astype(int)]), str(text or describe_map(m, f'For {given}'))
 
 # %% ../nbs/workbench/04_widgets.ipynb #80a41727
 def _kind(name, spec):
@@ -451,13 +458,13 @@ class ParamExplorer(widgets.VBox):
         fn, # pure function of the named parameters: a picture, a map, or (array, sentence)
         /,
         *,
-        colours:str='viridis', # colour table for maps
+        colours:str=None, # colour table for maps; None: inferno, with a middle below zero
         note:str='', # a warning for the caption, such as 'untrained'
         **sliders, # for each parameter (low, high, step[, start]), a list of choices, or a bool
     ):
         if not sliders: raise ValueError('ParamExplorer needs at least one parameter, as in k=(1, 9, 1).')
         for name, spec in sliders.items(): _kind(name, spec)
-        colour_table(colours)
+        colour_table(colours or 'inferno')
         made = {name: _control(name, spec) for name, spec in sliders.items()}
         self.fn, self.colours, self.note, self.controls = fn, colours, note, {k: box for k, (box, _) in made.items()}
         self._image, self._line = widgets.Image(format='jpeg', layout=dict(max_width='100%', width='360px')), _Line()

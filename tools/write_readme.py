@@ -36,10 +36,11 @@ def output_text(
 ) -> str: # markdown, empty when there is nothing to show
     "A picture with its alt text, or what was printed."
     data = {k: ''.join(v) for k, v in out.get('data', {}).items() if not isinstance(v, dict)}
-    if 'image/png' in data:
+    kind = next((k for k in ('image/png', 'image/jpeg') if k in data), None)
+    if kind:
         alt = re.search(r'\balt="([^"]*)"', data.get('text/html', ''))
-        path = f'nbs/images/index_{len(pictures) + 1}.png'
-        pictures[path] = base64.b64decode(data['image/png'])
+        path = f'nbs/images/index_{len(pictures) + 1}.{kind.removeprefix("image/").replace("jpeg", "jpg")}'
+        pictures[path] = base64.b64decode(data[kind])
         return f"![{html.unescape(alt[1]) if alt else ''}]({path})"
     text = ''.join(out.get('text', data.get('text/plain', '')))
     return data.get('text/markdown') or (fence(text) if text.strip() else '')

@@ -68,34 +68,89 @@ export function asked(key, cell, grid, map, cells) {
 export const tableName = (record, map, chosen) =>
   map.lo < 0 && !record.diverging.includes(chosen) ? record.diverging[0] : chosen;
 
-// Cell values as positions 0..1 in a colour table; a diverging table keeps zero in its middle.
+// Cell values as positions 0..1 in a colour table, from zero up; a diverging table keeps zero in its middle.
 export function tones(map, cells, diverging) {
-  const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)) || 1;
-  return Float32Array.from(cells, (u, i) => diverging ? .5 + valueAt(map, cells, i)/most/2 : u/map.levels);
+  const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)) || 1, low = Math.min(map.lo, 0), span = (map.hi - low) || 1;
+  return Float32Array.from(cells, (u, i) => diverging ? .5 + valueAt(map, cells, i)/most/2 : (valueAt(map, cells, i) - low)/span);
 }
 
-// For each pixel of one side: its two neighbouring cells and how much of the second to take.
+// The weights of four neighbours on a smooth curve through them (Catmull-Rom), t of the way from the second to the third.
+const curve = t => [((2 - t)*t - 1)*t/2, ((3*t - 5)*t*t + 2)/2, ((4 - 3*t)*t + 1)*t/2, (t - 1)*t*t/2];
+
+// For each pixel of one side: the four cells it is made of and their weights; one cell alone if not smooth.
 export function samples(pixels, cells, smooth) {
+  const inside = i => Math.max(0, Math.min(cells - 1, i));
   return Array.from({ length: pixels }, (_, p) => {
-    const at = (p + .5)*cells/pixels;
-    if (!smooth) return [Math.floor(at), Math.floor(at), 0];
-    const t = Math.max(0, Math.min(cells - 1, at - .5)), a = Math.floor(t);
-    return [a, Math.min(a + 1, cells - 1), t - a];
+    const at = (p + .5)*cells/pixels, first = Math.floor(at - .5);
+    return smooth ? [[-1, 0, 1, 2].map(i => inside(first + i)), curve(at - .5 - first)] : [[Math.floor(at)], [1]];
   });
 }
 
-// Blend a map over the picture's RGBA bytes: weak places stay transparent.
-export function blend(base, width, height, map, tone, table, alpha, smooth, diverging) {
-  const out = new Uint8ClampedArray(base), xs = samples(width, map.w, smooth);
-  samples(height, map.h, smooth).forEach(([top, bottom, fy], y) => {
+// Rows of cells at another length: each new cell is a weighted sum of old ones, `step` apart.
+function stretched(values, at, rows, rowLength, step) {
+  const out = new Float32Array(at.length*rows);
+  at.forEach(([cells, weights], x) => cells.forEach((c, i) => {
+    const w = weights[i], from = c*step.from, to = x*step.to;
+    for (let r = 0; r < rows; r++) out[to + r*rowLength.to] += w*values[from + r*rowLength.from];
+  }));
+  return out;
+}
+
+// A map at the size of the picture, kept within its own values: curves overshoot.
+export function enlarge(tone, map, width, height, smooth) {
+  const wide = stretched(tone, samples(width, map.w, smooth), map.h, { from: map.w, to: width }, { from: 1, to: 1 });
+  const big = stretched(wide, samples(height, map.h, smooth), width, { from: 1, to: 1 }, { from: width, to: width });
+  let lo = Infinity, hi = -Infinity;
+  for (const v of tone) { if (v < lo) lo = v; if (v > hi) hi = v; }
+  for (let k = 0; k < big.length; k++) big[k] = big[k] < lo ? lo : big[k] > hi ? hi : big[k];
+  return big;
+}
+
+// The level above which half of the weight lies, to one of 1024 steps.
+export function halfLevel(big) {
+  const bins = new Float64Array(1024);
+  let total = 0;
+  for (const v of big) { bins[Math.min(1023, Math.max(0, Math.floor(v*1024)))] += v; total += v; }
+  let sum = 0;
+  for (let i = 1023; i > 0; i--) if ((sum += bins[i]) >= total/2) return i/1024;
+  return 0;
+}
+
+// Blend a map over the grey picture's RGBA bytes: weak places stay transparent, from `look.full` on all are equally opaque.
+export function blend(base, big, table, alpha, diverging, look, partly) {
+  const out = new Uint8ClampedArray(base), low = partly ? look.low : 0, span = partly ? look.high - look.low : 1;
+  for (let k = 0, p = 0; k < big.length; k++, p += 4) {
+    const t = big[k], weight = (diverging ? Math.abs(2*t - 1) : t)/look.full, a = alpha*(weight < 1 ? weight : 1);
+    const c = 3*Math.round(255*(low + span*t));
+    out[p] += (table[c] - out[p])*a;
+    out[p + 1] += (table[c + 1] - out[p + 1])*a;
+    out[p + 2] += (table[c + 2] - out[p + 2])*a;
+  }
+  return out;
+}
+
+// A thin white line around the places that hold half of the weight.
+export function outline(rgba, big, width, height) {
+  const level = halfLevel(big), thick = Math.max(1, Math.min(width, height)/140), reach = Math.ceil(thick) + 1;
+  if (!(level > 0)) return rgba;
+  for (let y = 0; y < height; y++) {
+    const up = Math.max(0, y - reach)*width, down = Math.min(height - 1, y + reach)*width;
     for (let x = 0; x < width; x++) {
-      const [left, right, fx] = xs[x], above = top*map.w, below = bottom*map.w;
-      const t = (tone[above + left]*(1 - fx) + tone[above + right]*fx)*(1 - fy)
-        + (tone[below + left]*(1 - fx) + tone[below + right]*fx)*fy;
-      const a = alpha*(diverging ? Math.abs(2*t - 1) : t), c = 3*Math.round(t*255), p = 4*(y*width + x);
-      for (let i = 0; i < 3; i++) out[p + i] = base[p + i]*(1 - a) + table[c + i]*a;
+      const k = y*width + x, v = big[k], inside = v >= level;
+      const left = big[k - Math.min(x, reach)], right = big[k + Math.min(width - 1 - x, reach)], above = big[up + x], below = big[down + x];
+      if ((left >= level) === inside && (right >= level) === inside && (above >= level) === inside && (below >= level) === inside) continue;
+      const slope = Math.hypot(right - left, below - above)/(2*reach) + 1e-6;
+      const a = Math.max(0, Math.min(1, thick/2 + .5 - Math.abs(v - level)/slope));
+      for (let i = 0; i < 3; i++) rgba[4*k + i] += (255 - rgba[4*k + i])*a;
     }
-  });
+  }
+  return rgba;
+}
+
+// RGBA bytes in grey, a little flatter, so that the colours of a map stand out.
+export function greyed(rgba) {
+  const out = new Uint8ClampedArray(rgba);
+  for (let p = 0; p < out.length; p += 4) out.fill(44 + .74*(.299*rgba[p] + .587*rgba[p + 1] + .114*rgba[p + 2]), p, p + 3);
   return out;
 }
 
@@ -104,13 +159,13 @@ export function blend(base, width, height, map, tone, table, alpha, smooth, dive
 const STYLE = `
 .attn-explorer { --fg: var(--jp-ui-font-color1, light-dark(#1f2328, #e6e6e6)); --dim: var(--jp-ui-font-color2, light-dark(#5b6168, #a9adb2));
   --bg: var(--jp-layout-color1, light-dark(#fff, #1c1e21)); --line: var(--jp-border-color1, light-dark(#c5c9ce, #50545a));
-  --accent: var(--jp-brand-color1, light-dark(#1668c1, #6cb2ff)); color: var(--fg); box-sizing: border-box; max-width: 640px; padding: 4px;
+  --accent: var(--jp-brand-color1, light-dark(#1668c1, #6cb2ff)); color: var(--fg); box-sizing: border-box; max-width: 780px; padding: 4px;
   font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start }
 :where(.attn-explorer) { color-scheme: light dark }
 body[data-jp-theme-light="true"] .attn-explorer { color-scheme: light }
 body[data-jp-theme-light="false"] .attn-explorer { color-scheme: dark }
 .attn-explorer * { box-sizing: border-box }
-.attn-picture { flex: 0 1 360px; min-width: 0 }
+.attn-picture { flex: 0 1 480px; min-width: 0 }
 .attn-picture canvas { display: block; width: 100%; border-radius: 6px }
 .attn-picture canvas.attn-map { cursor: crosshair; touch-action: manipulation }
 .attn-explorer :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
@@ -149,14 +204,15 @@ function fill(select, values, value) {
   select.value = value;
 }
 
-// A canvas with the picture alone; small pictures are enlarged by whole pixels.
+// The grey picture at the size of the page; small pictures are enlarged smoothly.
 function backdrop(img) {
-  const times = Math.max(1, Math.round(360/Math.max(img.naturalWidth, img.naturalHeight)));
-  const canvas = make('canvas', { width: img.naturalWidth*times, height: img.naturalHeight*times });
+  const times = Math.max(1, 480/Math.max(img.naturalWidth, img.naturalHeight));
+  const canvas = make('canvas', { width: Math.round(img.naturalWidth*times), height: Math.round(img.naturalHeight*times) });
   const ink = canvas.getContext('2d', { willReadFrequently: true });
-  ink.imageSmoothingEnabled = false;
+  ink.imageSmoothingQuality = 'high';
   ink.drawImage(img, 0, 0, canvas.width, canvas.height);
-  return ink.getImageData(0, 0, canvas.width, canvas.height);
+  const { data, width, height } = ink.getImageData(0, 0, canvas.width, canvas.height);
+  return { data: greyed(data), width, height };
 }
 
 function frame(ink, [row, col], map) {
@@ -168,9 +224,12 @@ function frame(ink, [row, col], map) {
   }
 }
 
-function bar(canvas, table) {
+function bar(canvas, table, { low, high }) {
   const ink = canvas.getContext('2d'), strip = ink.createImageData(256, 1);
-  for (let i = 0; i < 256; i++) strip.data.set([table[3*i], table[3*i + 1], table[3*i + 2], 255], 4*i);
+  for (let i = 0; i < 256; i++) {
+    const c = 3*Math.round(255*low + (high - low)*i);
+    strip.data.set([table[c], table[c + 1], table[c + 2], 255], 4*i);
+  }
   ink.putImageData(strip, 0, 0);
 }
 
@@ -226,17 +285,18 @@ function renderExplorer({ model, el }) {
     Object.assign(node.smooth, { checked: s.smooth });
     if (node.about.textContent !== about) node.about.textContent = about;
     if (node.cell.textContent.trim() !== cell) node.cell.textContent = cell && ` ${cell}`;
-    const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)), ends = diverging ? [-most, most] : [map.lo, map.hi];
+    const most = Math.max(Math.abs(map.lo), Math.abs(map.hi)), ends = diverging ? [-most, most] : [Math.min(map.lo, 0), map.hi];
     [node.lo.textContent, node.hi.textContent] = ends.map(number);
     const keysHelp = query ? 'Arrow keys move the query, Home takes it where it looks most.' : 'Arrow keys read single cells, Home the peak, Escape stops.';
     node.map.setAttribute('aria-label', `Heatmap. ${about} ${keysHelp}`);
-    bar(node.bar, table);
+    bar(node.bar, table, colours === 'inferno' ? record.look : { low: 0, high: 1 });
     if (!base) return;
     if (node.map.width !== base.width || node.map.height !== base.height) Object.assign(node.map, { width: base.width, height: base.height });
     const ink = node.map.getContext('2d'), look = JSON.stringify([s.selected, s.alpha, s.colours, s.smooth, base.width]);
     if (painted.look !== look) {
-      const tone = tones(map, cells, diverging);
-      const rgba = blend(base.data, base.width, base.height, map, tone, table, s.alpha, s.smooth, diverging);
+      const big = enlarge(tones(map, cells, diverging), map, base.width, base.height, s.smooth);
+      const rgba = blend(base.data, big, table, s.alpha, diverging, record.look, colours === 'inferno');
+      if (s.smooth && !diverging && map.lo < map.hi) outline(rgba, big, base.width, base.height);
       painted = { look, picture: new ImageData(rgba, base.width, base.height) };
     }
     ink.putImageData(painted.picture, 0, 0);
