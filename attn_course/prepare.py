@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fastai.torch_core import no_random
+import torch
+from fastai.torch_core import (
+    TensorBase,
+    TensorCategory,
+    TensorMask,
+    TensorMultiCategory,
+    no_random,
+)
+from fastcore.foundation import L
 from PIL import Image
 from torch import Tensor
 
-from .render import to_rgb
+from .render import at_height, overlay_part, to_rgb
 
 # %% ../nbs/workbench/11_prepare.ipynb #prep0005
 def seen_box(
@@ -117,6 +125,20 @@ class Sight:
     ) -> np.ndarray: # (h, w) or (w, h), turned for the reader
         "A map turned as the picture's EXIF note says."
         return self.upright(np.asarray(m, np.float32))
+
+# %% ../nbs/workbench/11_prepare.ipynb #sigt0001
+def sight_overlays(
+    sight:Sight, # a picture as a model sees it
+    maps:list, # (h, w) raw maps of what it saw
+    height:int=560, # of the drawn pictures in pixels
+    **kwargs, # colours, alpha, scale, by_weight, smooth, grey, line: as `overlay` takes them
+) -> list: # uint8 pictures: the original, then each map over it, upright
+    "The original and each map over the part that was seen."
+    k = height/min(sight.upright(sight.rgb).shape[0], 4*sight.rgb.shape[0])
+    rgb = at_height(sight.rgb, max(1, round(k*sight.rgb.shape[0])))
+    box = [v*rgb.shape[0]/sight.rgb.shape[0] for v in sight.box]
+    drawn = [overlay_part(rgb, m, box, **kwargs) for m in maps]
+    return [sight.upright(picture) for picture in [rgb, *drawn]]
 
 # %% ../nbs/workbench/11_prepare.ipynb #prep0015
 def _original(picture):
@@ -235,3 +257,86 @@ def shown_picture(
     x = x.as_subclass(Tensor).cpu()
     if x.is_floating_point(): return to_rgb(x.float().clamp(0, 1))
     return to_rgb(x.clamp(0, 255).byte())
+
+# %% ../nbs/workbench/11_prepare.ipynb #titl0001
+def target_title(
+    target, # class number, 'pred', or a function
+    out, # the model's outputs for one picture, (1, classes), or anything else
+    names, # list of str, or None
+    activation=None, # function from outputs to probabilities
+) -> str: # such as 'why "Egyptian cat"? .38'
+    "What a map is for, as a question."
+    classes = isinstance(out, Tensor) and out.ndim == 2
+    if isinstance(target, str) and classes: target = int(out[0].argmax())
+    if not isinstance(target, (int, np.integer)): return 'why the given score?'
+    name = names[target] if names and target < len(names) else f'class {target}'
+    p = activation(out)[0] if activation and classes else None
+    return f'why "{name}"?' + (f' {share(p[target])}' if p is not None else '')
+
+
+def share(
+    p, # a number in 0..1
+) -> str: # such as '.38'
+    "A probability in two digits."
+    return f'{float(p):.2f}'.removeprefix('0') if float(p) < .995 else '1.0'
+
+# %% ../nbs/workbench/11_prepare.ipynb #batc0002
+def ranked_losses(
+    interp, # fastai's `Interpretation`
+    k=None, # how many, None: all, or a list of ranks
+    largest:bool=True, # the largest first, or the smallest
+) -> tuple: # losses and positions
+    "Losses by rank, and where their pictures are. Raises `ValueError` for a rank that does not exist."
+    n = len(interp.losses)
+    if k is None or hasattr(k, '__index__'): ranks = range(n if k is None else min(int(k), n))
+    else: ranks = list(k)
+    if not len(ranks) or min(ranks) < 0 or max(ranks) >= n:
+        raise ValueError(f'There are {n} losses: k is a number above 0 or a list of ranks '
+                         f'0 to {n - 1}, not {k!r}.')
+    losses, idx = interp.top_losses(None, largest)
+    return losses[list(ranks)], idx[list(ranks)]
+
+
+def fetched(
+    interp, # fastai's `Interpretation`
+    idx:Tensor, # positions of pictures
+) -> tuple: # (inputs, targets) as its DataLoader gives them
+    "The batch of these pictures, without running the model; random states stay."
+    check_one_input(interp.learn)
+    items = getattr(interp.dl.items, 'iloc', L(interp.dl.items))[idx.tolist()]
+    dl = interp.learn.dls.test_dl(items, with_labels=True, bs=len(idx), num_workers=0)
+    with no_random(): return tuple(dl.one_batch())
+
+# %% ../nbs/workbench/11_prepare.ipynb #batc0003
+def shown_pictures(
+    dl, # a DataLoader that decodes its batches
+    batch:tuple, # (inputs, targets)
+) -> list: # uint8 (h, w, 3)
+    "The pictures of a batch as fastai shows them."
+    return [shown_picture(pair[0]) for pair in dl._pre_show_batch(batch, max_n=len(batch[0]))[2]]
+
+
+def shown_words(
+    dl, # a DataLoader that decodes its batches
+    batch:tuple, # (inputs, targets or decoded predictions)
+) -> list: # of str
+    "The labels of a batch in fastai's words; several are joined by semicolons."
+    return [_label(pair[1]) for pair in dl._pre_show_batch(batch, max_n=len(batch[0]))[2]]
+
+
+def _label(y):
+    if isinstance(y, (list, tuple)) or hasattr(y, 'items'): return ';'.join(map(str, y)) or 'none'
+    return str(y)
+
+
+def typed_targets(
+    y:Tensor, # targets as a DataLoader gives them
+    loss_func, # the learner's loss
+): # the same as a tensor of fastai's types; None if nothing is certain
+    "Plain tensors as what their numbers say: classes, masks or, after a BCE loss, several labels."
+    if type(y) not in (Tensor, TensorBase): return None
+    whole = not y.is_floating_point() and y.dtype != torch.bool
+    if whole and y.ndim == 1: return y.as_subclass(TensorCategory)
+    if whole and y.ndim == 3: return y.as_subclass(TensorMask)
+    several = 'BCE' in type(loss_func).__name__ and bool(((y == 0) | (y == 1)).all())
+    return y.as_subclass(TensorMultiCategory) if several and y.ndim == 2 else None

@@ -257,6 +257,30 @@ def few_names(
     "The last few names, for an error that lists what exists."
     return ', '.join(list(names)[-most:])
 
+# %% ../nbs/workbench/09_replay.ipynb #layr0001
+def as_list(x): # anything
+    "A list or tuple as a list, anything else as a list of one."
+    return list(x) if isinstance(x, (list, tuple)) else [x]
+
+
+def choose_layers(
+    model:nn.Module, # a network
+    layer, # name or submodule, or a list of them; None: the last spatial one
+    xb:Tensor, # (bs, channels, H, W) a batch
+    targets:list, # what scores are for: the first function among them is asked for a gradient
+) -> list: # names
+    "The layers that are meant. Raises `ValueError` for a pattern that means several."
+    asked = next((t for t in targets if callable(t)), None)
+    names = []
+    for one in as_list(layer):
+        if one is None: found = [last_spatial_layer(model, xb, asked)]
+        else: found = list(find_layers(model, one))
+        if len(found) > 1: raise ValueError(
+            f'{one!r} means {len(found)} layers ({few_names(found)}); '
+            'a list names several on purpose.')
+        names += found
+    return names
+
 # %% ../nbs/workbench/09_replay.ipynb #repl0024
 class ByClass:
     "A target: one class per image, chosen by a function of the outputs."
@@ -363,6 +387,30 @@ def said(
     "What something is, for an error."
     if not isinstance(x, Tensor): return f'a {type(x).__name__}'
     return f'a tensor {tuple(x.shape)} of {x.dtype}'
+
+# %% ../nbs/workbench/09_replay.ipynb #losst002
+def most_missed(
+    truth:Tensor, # (bs, classes) zeros and ones
+): # a function from outputs (bs, classes) to (bs,) classes
+    "The true label that was least expected; without any, the likeliest label."
+    def missed(out):
+        labels = truth.to(out.device).bool()
+        least = torch.where(labels, out, out.max() + 1).argmin(1)
+        return torch.where(labels.any(1), least, out.argmax(1))
+    return missed
+
+
+def loss_target(
+    target, # 'pred', 'targ', 'difference', or any other target
+    truth, # function from outputs (bs, classes) to (bs,) true classes
+): # a target as `Score` takes it
+    "What a map of a loss is for."
+    if not isinstance(target, str) or target not in ('targ', 'difference'): return target
+    if target == 'targ': return ByClass(truth)
+    def difference(out):
+        said, true = out.detach().argmax(1), truth(out.detach())
+        return (out.gather(1, said[:, None]) - out.gather(1, true[:, None]))[:, 0]
+    return difference
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0030
 @contextmanager
@@ -648,6 +696,21 @@ def check_scores(
     "Raises `ValueError` if the scores are not finite."
     _finite(run.numbers[run.scores.index(score)], 'scores')
 
+# %% ../nbs/workbench/09_replay.ipynb #wght0001
+def _weights(run, layer, score):
+    "The rows (bs, c) of the linear layer that turns the mean over places into the model's logits."
+    acts, out = run.acts(layer).mean((2, 3)), full(run.out)
+    check_scores(run, score)
+    for m in reversed(list(run.model.modules())):
+        if not isinstance(m, nn.Linear): continue
+        if (m.in_features, m.out_features) != (acts.shape[1], out.shape[1]): continue
+        logits = full(m(acts.to(m.weight.dtype)))
+        scale = float(1e-3*out.abs().max())
+        if torch.allclose(logits, out, rtol=1e-2, atol=scale): return full(m.weight[score.classes])
+    raise ValueError(
+        'CAM is exact only where one linear layer follows the mean over places; this is not so '
+        f'after {layer!r}. Use gradcam or hirescam, which work with any head.')
+
 # %% ../nbs/workbench/09_replay.ipynb #repl0053
 def _finite(t, what):
     if not torch.isfinite(t).all():
@@ -660,6 +723,7 @@ register_need('grads', _grads, of_layer=True, watch=['grads'])
 register_need('images', _images)
 register_need('rerun', _rerun)
 register_need('rescore', _rescore, of_layer=True, watch=['calls'])
+register_need('weights', _weights, of_layer=True)
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0056
 def image_batch(
