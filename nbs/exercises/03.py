@@ -121,7 +121,7 @@ quiz = [
          choices=[('Its weights are the same for every picture.', True,
                    'Choosing means multiplying one feature by another, which a gate does.'),
                   ('It sees only 3x3 places.', False, 'Several of them see the whole picture.'),
-                  ('It has too few weights.', False, 'ECA adds three weights, and helps.')]),
+                  ('It has too few weights.', False, 'SE adds a few per cent of weights, and helps.')]),
     dict(ask='ECA has three weights where SE has hundreds. What does it give up?',
          choices=[('A channel can be compared with its neighbours only.', True,
                    'And channels have no order but the one training gives them.'),
