@@ -108,12 +108,12 @@ exercises = {
 }
 
 quiz = [
-    dict(ask='Why can a mean over places and a linear layer not tell same from different?',
-         choices=[('Its score is a sum of what each digit says alone.', True,
-                   'Equality is no sum: if aa and bb score high, so does ab.'),
+    dict(ask='Why does training pull a mean over places and a linear layer towards a guess?',
+         choices=[('Its score is a sum, so same and different score alike on average.', True,
+                   'Then the loss is smallest when every picture gets the same score.'),
                   ('The digits are too small.', False, 'The body reads them well.'),
                   ('A mean loses the largest values.', False,
-                   'It does, but that is not why: no sum of any values would do.')]),
+                   'It does, but that is not why: any sum has equal averages.')]),
     dict(ask="In fastai's SelfAttention, what does the convolution called query make?",
          choices=[('The keys.', True,
                    'Its softmax runs over that axis, and the axis that sums to 1 is the axis of '
@@ -135,7 +135,7 @@ quiz = [
                   ('The softmax.', False, 'It computes the very same softmax, in pieces.')]),
     dict(ask='In the study the maximum beat self-attention. What does that teach?',
          choices=[('To compare with the simplest thing that could work.', True,
-                   'The maxima count the kinds in the picture, and this task asks no more.'),
+                   'The body was trained through a maximum; with another body it might differ.'),
                   ('Self-attention is useless.', False,
                    'It beat the mean and the hidden layer by far, and it says where it looked.'),
                   ('The study was wrong.', False, 'Three seeds agree.')]),
