@@ -104,7 +104,7 @@ class Record:
         retain_graph:bool=True, # False frees the graph: no second `backward`
     ):
         "Fill `grads` with the gradient of `score` at each layer, touching no parameter's `.grad`."
-        self.grads.update(_gradients(self.acts, score, retain_graph))
+        self.grads.update(_gradients(self, score, retain_graph))
 
 # %% ../nbs/workbench/08_capture.ipynb #capt0020
 def _described(rec, name):
@@ -116,9 +116,9 @@ def _described(rec, name):
     return f'{name}: {shapes}{note}'
 
 
-def _gradients(acts, score, retain_graph):
+def _gradients(rec, score, retain_graph):
     "Gradients of a score at each activation that has a graph, by layer name."
-    starts = {n: a for n, a in acts.items() if a.requires_grad}
+    starts = {n: a for n, a in rec.acts.items() if a.requires_grad}
     if not starts or not score.requires_grad:
         raise RuntimeError('No gradient can be taken: run the model inside '
                            'capture(..., grads=True) first.')
@@ -126,6 +126,8 @@ def _gradients(acts, score, retain_graph):
                                 allow_unused=True)
     if all(g is None for g in grads):
         raise RuntimeError(f'The score does not depend on {", ".join(starts)}.')
+    for name, g in zip(starts, grads):
+        if g is None: rec.notes[name] = 'the score does not depend on it'
     pairs = zip(starts.items(), grads)
     return {name: torch.zeros_like(act) if g is None else g for (name, act), g in pairs}
 
@@ -270,6 +272,8 @@ def undisturbed(
     with keep_random(model):
         try: yield model.eval()
         finally:
+            for m, mode in modes.items():
+                if type(m).train is not nn.Module.train: m.train(mode) # more than a flag
             for m, mode in modes.items(): m.training = mode
 
 # %% ../nbs/workbench/08_capture.ipynb #capt0031

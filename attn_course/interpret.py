@@ -5,32 +5,30 @@
 # %% auto #0
 __all__ = ['show_heatmap', 'Case', 'Explained', 'explain', 'top_losses_figure', 'results_figure', 'explore_losses']
 
-# %% ../nbs/08_interpret.ipynb #ad681497
+# %% ../nbs/08_interpret.ipynb #int80002
 from dataclasses import dataclass
 
 import fastai.callback.progress # with which fastai's learners have no_bar
-import numpy as np
 import torch
 from fastai.interpret import Interpretation
 from fastai.learner import Learner
-from fastai.torch_core import (TensorBase, TensorCategory, TensorImage, TensorImageBase,
-                               TensorMask, TensorMultiCategory, no_random)
+from fastai.torch_core import TensorCategory, TensorImage, TensorImageBase, TensorMultiCategory
 from fastcore.basics import patch
-from fastcore.foundation import L
 from IPython.display import display
-from PIL import Image
 from plum import Dispatcher
 from torch import Tensor
 
 from .cam import heatmaps
 from .metrics import mass_inside
-from .plot import AltFigure, row_figure, strip_figure
-from .prepare import check_one_input, class_names, class_number, see, shown_picture
-from .render import overlay_part, picture_strip
-from .replay import ByClass, said
+from .plot import AltFigure, colour_bars, is_flat, row_figure, strip_figure
+from .prepare import (check_one_input, class_names, class_number, fetched, ranked_losses,
+                                 see, share, shown_pictures, shown_words, sight_overlays,
+                                 target_title, typed_targets)
+from .render import at_height, overlay, picture_strip
+from .replay import as_list, loss_target, most_missed, said
 from .widgets import ParamExplorer, describe_map
 
-# %% ../nbs/08_interpret.ipynb #b71d37ad
+# %% ../nbs/08_interpret.ipynb #int80033
 def show_heatmap(
     model, # a fastai learner, or a bare model together with `prepare`
     picture, # whatever `learn.predict` takes: path, Pillow picture, array ...; tensors too
@@ -39,29 +37,29 @@ def show_heatmap(
     layer=None, # name or submodule; None takes the last layer with places
     prepare=None, # function from a Pillow picture to a tensor (3, h, w); None does what the learner does
     labels=None, # names of the classes; None takes the learner's vocabulary
-    size:float=2., # height of a picture in inches
-    **kwargs, # colours, alpha, scale, by_weight, smooth: as `overlay` takes them
+    size:float=2.6, # height of a picture in inches
+    **kwargs, # colours, alpha, scale, by_weight, smooth, grey, line: as `overlay` takes them
 ) -> AltFigure: # the original with a map for each target; `.maps` raw maps, `.box` the part that was seen
     """What a network looks at in a picture, drawn over the original.
 
     Raises `FileNotFoundError` for a missing file, `ValueError` for an unknown class, method or layer."""
     sight, names = see(model, picture, prepare), class_names(model, labels)
-    asked = list(dict.fromkeys(class_number(t, names) for t in _as_targets(target)))
+    asked = list(dict.fromkeys(class_number(t, names) for t in _targets(target)))
     if not isinstance(method, str) or isinstance(layer, (list, tuple)) or not asked: raise ValueError(
         'show_heatmap draws one method at one layer, for one target or more; give lists to heatmaps.')
     maps = heatmaps(model, sight.xb, [method], asked, layer)
-    titles = _target_titles(model, maps.out, asked, names)
-    found = [sight.upright_map(m[0].float().cpu().numpy()) for m in maps.values()]
-    about = ' '.join(describe_map(m, f'{method} for {title}') for m, title in zip(found, titles))
-    figure = row_figure(_drawn(sight, maps, **kwargs), ['', *titles], about, size)
-    figure.maps = {title: m[0] for title, m in zip(_different(titles), maps.values())}
-    figure.box = sight.box
+    activation = getattr(getattr(model, 'loss_func', None), 'activation', None)
+    titles = _different([target_title(t, maps.out, names, activation) for t in asked])
+    found = [m[0].float().cpu().numpy() for m in maps.values()]
+    about = ' '.join(describe_map(sight.upright_map(m), f'{method}, {t}') for m, t in zip(found, titles))
+    pictures = sight_overlays(sight, found, round(200*size), **kwargs)
+    bars = colour_bars(found, kwargs.get('scale', 'each'), kwargs.get('colours'))
+    figure = row_figure(pictures, ['the picture', *_flagged(titles, found)], about, size, bars)
+    figure.maps, figure.box = {t: m[0] for t, m in zip(titles, maps.values())}, sight.box
     return figure
 
-# %% ../nbs/08_interpret.ipynb #4e1afdf9
-def _as_targets(target):
-    targets = target if isinstance(target, (list, tuple)) else [target]
-    return ['pred' if t is None else t for t in targets]
+# %% ../nbs/08_interpret.ipynb #int80034
+def _targets(target): return ['pred' if t is None else t for t in as_list(target)]
 
 
 def _different(titles):
@@ -70,32 +68,9 @@ def _different(titles):
     return [t if titles.count(t) == 1 else n for t, n in zip(titles, numbered)]
 
 
-def _drawn(sight, maps, most=1200, **kwargs):
-    "The picture and each map over it, upright, at most `most` pixels a side."
-    h, w = sight.rgb.shape[:2]
-    k = min(1, most/max(h, w))
-    rgb = sight.rgb if k == 1 else np.asarray(Image.fromarray(sight.rgb).resize([max(1, round(n*k)) for n in (w, h)]))
-    box = [v*k for v in sight.box]
-    drawn = [overlay_part(rgb, m[0].float(), box, **kwargs) for m in maps.values()]
-    return [sight.upright(picture) for picture in [rgb, *drawn]]
+def _flagged(titles, maps): return [f'{t} (flat)' if is_flat(m) else t for t, m in zip(titles, maps)]
 
-
-def _target_titles(model, out, targets, names):
-    "A title for each target: its name and, for a learner of single labels, its probability."
-    activation = getattr(getattr(model, 'loss_func', None), 'activation', None)
-    has_classes = isinstance(out, Tensor) and out.ndim == 2
-    probs = activation(out)[0] if activation and has_classes else None
-    numbers = [int(out[0].argmax()) if isinstance(t, str) and has_classes else t for t in targets]
-    return [_title(n, names, probs) for n in numbers]
-
-# %% ../nbs/08_interpret.ipynb #4e1afdfa
-def _title(number, names, probs):
-    "The name of a class and its probability, as far as they are known."
-    if not isinstance(number, (int, np.integer)): return 'the given score'
-    name = names[number] if names and number < len(names) else f'class {number}'
-    return name if probs is None else f'{name} {float(probs[number]):.2f}'
-
-# %% ../nbs/08_interpret.ipynb #9efbb18a
+# %% ../nbs/08_interpret.ipynb #int80041
 @dataclass
 class Case:
     "Pictures with their truths, and what is asked of them."
@@ -113,12 +88,11 @@ class Explained:
     "What there is to draw of a `Case`."
     method:str # by which the maps were made
     maps:list # a tensor (bs, h, w) for each target
-    panels:list # for each picture, further pictures that stand beside it
+    asked:list # for each target, a title for each picture
+    panels:list # for each picture, pairs (picture, title) that stand between it and its maps
     words:list # for each picture, (what was said, what is true)
-    titles:list # for each picture
-    what:str # what the titles hold, for the alt text
 
-# %% ../nbs/08_interpret.ipynb #expl0002
+# %% ../nbs/08_interpret.ipynb #int80042
 _dispatch = Dispatcher()
 
 
@@ -128,11 +102,12 @@ def explain(
     y:Tensor, # the targets
     case:Case, # pictures, and what is asked of them
 ): # an `Explained`
-    "Maps, words and titles for a batch, chosen by its types. Raises `ValueError` for a type nobody has registered."
-    known = _plain_as_known(y, case)
-    if known is None: raise ValueError(
-        f'Heatmaps of losses know {_registered()}, not {type(y).__name__} {tuple(y.shape)} of {y.dtype}: '
-        'call heatmaps with a target= function of the outputs instead.')
+    "Maps, titles and words for a batch, by its types. Raises `ValueError` for a type that is not registered."
+    kinds = {m.signature.types[1].__name__ for m in explain.methods} - {'Tensor'}
+    known = typed_targets(y, case.learn.loss_func)
+    if known is None or type(known).__name__ not in kinds: raise ValueError(
+        f'Heatmaps of losses know {", ".join(sorted(kinds))}, not {type(y).__name__} {tuple(y.shape)} of '
+        f'{y.dtype}: call heatmaps with a target= function of the outputs instead.')
     return explain(x.as_subclass(TensorImage), known, case)
 
 
@@ -143,137 +118,90 @@ def explain(x:TensorImageBase, y:TensorCategory, case:Case): # one label per pic
 
 @_dispatch
 def explain(x:TensorImageBase, y:TensorMultiCategory, case:Case): # zeros and ones for each class
-    return _explain_labels(case, _most_missed(y.as_subclass(Tensor)))
+    return _explain_labels(case, most_missed(y.as_subclass(Tensor)))
 
-# %% ../nbs/08_interpret.ipynb #expl0003
-def _registered(): # the types of targets that are known
-    names = {m.signature.types[1].__name__ for m in explain.methods}
-    return ', '.join(sorted(names - {'Tensor'}))
-
-
-def _plain_as_known(y, case):
-    "A plain tensor as what its numbers say it is: classes, masks, or, after a loss of several labels, such labels."
-    if type(y) not in (Tensor, TensorBase): return None
-    whole = not y.is_floating_point() and y.dtype != torch.bool
-    if whole and y.ndim == 1: return y.as_subclass(TensorCategory)
-    if whole and y.ndim == 3 and TensorMask.__name__ in _registered(): return y.as_subclass(TensorMask)
-    several = 'BCE' in type(case.learn.loss_func).__name__ and bool(((y == 0) | (y == 1)).all())
-    return y.as_subclass(TensorMultiCategory) if several and y.ndim == 2 else None
-
-
-def _most_missed(truth):
-    "A function from outputs to the true label that was least expected; without any, the likeliest label."
-    def missed(out):
-        labels = truth.to(out.device).bool()
-        worst = torch.where(labels, out, out.max() + 1).argmin(1)
-        return torch.where(labels.any(1), worst, out.argmax(1))
-    return missed
-
-
-def _loss_target(target, truth, names):
-    "What `heatmaps` should take as its target; `truth` is a function from outputs to classes."
-    if target == 'targ': return ByClass(truth)
-    if target != 'difference': return class_number(target, names)
-    def difference(out):
-        pred, targ = out.detach().argmax(1), truth(out.detach())
-        return (out.gather(1, pred[:, None]) - out.gather(1, targ[:, None]))[:, 0]
-    return difference
-
-# %% ../nbs/08_interpret.ipynb #a719459b
+# %% ../nbs/08_interpret.ipynb #int80043
 def _explain_labels(case, truth):
-    "Maps, words and titles for labels."
-    names, method = class_names(case.learn), case.method or 'gradcam'
-    asked = [_loss_target(t, truth, names) for t in case.targets]
-    maps = heatmaps(case.learn, case.batch[0], [method], asked, case.layer)
-    preds = _call(case.learn.loss_func, 'activation', maps.out.cpu())
-    words = _words(case, _call(case.learn.loss_func, 'decodes', preds))
-    titles, what = [f'{guess}/{true}' for guess, true in words], 'prediction/actual'
-    if case.losses is not None:
-        numbers = zip(titles, case.losses, preds)
-        titles = [f'{title} / {float(loss):.2f} / {float(p.max()):.2f}' for title, loss, p in numbers]
-        what += '/loss/probability'
-    return Explained(method, list(maps.values()), [[] for _ in titles], words, titles, what)
+    "Maps, titles and words for labels; `truth` is a function from outputs to classes (bs,)."
+    names, method, loss = class_names(case.learn), case.method or 'gradcam', case.learn.loss_func
+    numbers = [class_number(t, names) if t not in ('targ', 'difference') else t for t in case.targets]
+    maps = heatmaps(case.learn, case.batch[0], [method], [loss_target(t, truth) for t in numbers], case.layer)
+    out = maps.out.float().cpu()
+    preds = getattr(loss, 'activation', lambda x: x)(out)
+    decoded = getattr(loss, 'decodes', lambda x: x)(preds)
+    pair = {'pred': preds.argmax(1), 'targ': truth(out).cpu()}
+    name = [str(i) for i in range(preds.shape[1])] if names is None else names
 
+    def title(target, i):
+        if target == 'difference': return f'"{name[pair["pred"][i]]}" (red) or "{name[pair["targ"][i]]}" (blue)?'
+        c = int(pair[target][i]) if target in ('pred', 'targ') else target
+        return f'why "{name[c]}"? {share(preds[i, c])}'
 
-def _call(loss_func, name, x):
-    "A method of a loss function, or nothing done where it has none."
-    return getattr(loss_func, name, lambda x: x)(x)
+    asked = [[title(t, i) for i in range(len(out))] for t in numbers]
+    words = list(zip(shown_words(case.dl, (case.batch[0], decoded)), shown_words(case.dl, case.batch)))
+    return Explained(method, list(maps.values()), asked, [[] for _ in words], words)
 
-
-def _words(case, decoded):
-    "What was said of each picture and what is true, as fastai writes it."
-    xb, yb = case.batch
-    shown = _decode(case, (xb, yb))
-    guessed = _decode(case, (xb, decoded))
-    return [(_label(guess[1]), _label(true[1])) for guess, true in zip(guessed, shown)]
-
-# %% ../nbs/08_interpret.ipynb #expl0004
-def _decode(case, batch):
-    "Pictures and labels of a batch as fastai shows them."
-    return case.dl._pre_show_batch(batch, max_n=len(batch[0]))[2]
-
-
-def _label(y):
-    if isinstance(y, (list, tuple)) or hasattr(y, 'items'): return ';'.join(map(str, y)) or 'none'
-    return str(y)
-
-
-def _explain(case):
-    "Explain a case by the types of its batch."
+# %% ../nbs/08_interpret.ipynb #int80044
+def _figure(case, alt, size=2., nrows=0, ncols=0, figsize=(), title='', **kwargs):
+    "Explain a case by the types of its batch, and draw it."
     if len(case.batch) != 2: raise ValueError(
         f'Heatmaps of losses need one input and one target, these batches hold {len(case.batch)} tensors.')
     xb, yb = case.batch
     if not isinstance(xb, Tensor) or xb.ndim != 4: raise ValueError(
         f'Heatmaps need images (bs, channels, h, w), these inputs are {said(xb)}.')
     if not isinstance(yb, Tensor): raise ValueError(f'Heatmaps need targets as one tensor, not {said(yb)}.')
-    return explain(xb, yb, case)
+    found = explain(xb, yb, case)
+    strips, seen = [], [m.float().cpu().numpy() for m in found.maps]
+    for i, picture in enumerate(shown_pictures(case.dl, case.batch)):
+        picture = at_height(picture, round(200*size))
+        asked = _flagged([titles[i] for titles in found.asked], [m[i] for m in seen])
+        drawn = [(overlay(picture, m[i], **kwargs), t) for m, t in zip(seen, asked)]
+        strips.append([(picture, _said(found, case, i)), *found.panels[i], *drawn])
+    words = '; '.join(f'{s[0][1]}, {s[-1][1]}' for s in strips)
+    bars = colour_bars([m[i] for m in seen for i in range(len(m))], kwargs.get('scale', 'each'), kwargs.get('colours'))
+    return strip_figure(strips, f'{alt} beside their {found.method} maps: {words}.', size, nrows or 0, ncols or 0,
+                        bars, figsize=figsize or (), title=title or '')
 
 
-def _draw(case, found, alt, size=1.6, ncols=0, nrows=0, figsize=(), title='', **kwargs):
-    "The figure of an explained case."
-    pictures = [shown_picture(s[0]) for s in _decode(case, case.batch)]
-    strips = []
-    for i, (picture, panels) in enumerate(zip(pictures, found.panels)):
-        maps = [m[i].cpu() for m in found.maps]
-        strips.append(picture_strip([picture, *panels], maps, **kwargs))
-    alt = f'{alt} beside their {found.method} maps; {found.what}: {"; ".join(found.titles)}.'
-    return strip_figure(strips, found.titles, alt, size, nrows or 0, ncols or 0, figsize or (), title or '')
+def _said(found, case, i):
+    "What is true of a picture, what was said of it, and its loss."
+    guess, true = found.words[i]
+    loss = '' if case.losses is None else f', loss {float(case.losses[i]):.2f}'
+    return f'{true}{loss}' if guess == true else f'{true}, read as {guess}{loss}'
 
-# %% ../nbs/08_interpret.ipynb #14ca3add
+# %% ../nbs/08_interpret.ipynb #int80045
 def top_losses_figure(
     interp:Interpretation, # from `Interpretation.from_learner(learn)`
     k=9, # how many losses, or a list of ranks; None: all
     largest:bool=True, # the largest losses, or the smallest
     target='pred', # 'pred', 'targ', 'difference', a class, or a list: a map for each
-    method:str=None, # a name from `METHODS`; None: gradcam for labels
+    method:str=None, # a name from `METHODS`; None: gradcam for labels, layercam for masks
     layer=None, # name or submodule; None takes the last layer with places
-    **kwargs, # size, ncols, nrows, figsize, title; colours, alpha, scale, by_weight, smooth: see `overlay`
+    **kwargs, # size, ncols, nrows, figsize, title; colours, alpha, scale, smooth ...: see `overlay`
 ) -> AltFigure:
-    "The pictures with the largest losses, each beside its heatmap. Raises `ValueError` for what are no images."
-    losses, idx = _ranked(interp, k, largest)
-    batch = _fetched(interp, idx)
-    case = Case(interp.learn, interp.dl, batch, losses, _as_targets(target), method, layer)
-    found = _explain(case)
-    alt = f'The {len(idx)} pictures with the {"largest" if largest else "smallest"} losses'
-    return _draw(case, found, alt, **kwargs)
+    "The pictures with the largest losses beside their heatmaps. Raises `ValueError` for what are no images."
+    losses, idx = ranked_losses(interp, k, largest)
+    case = Case(interp.learn, interp.dl, fetched(interp, idx), losses, _targets(target), method, layer)
+    return _figure(case, f'The {len(idx)} pictures with the {"largest" if largest else "smallest"} losses', **kwargs)
 
 
-def _ranked(interp, k, largest):
-    "Losses and positions of the k largest (smallest), or of a list of ranks."
-    if k is None or hasattr(k, '__index__'): return interp.top_losses(k, largest)
-    losses, idx = interp.top_losses(None, largest)
-    return losses[list(k)], idx[list(k)]
+def results_figure(
+    learn:Learner, # a learner of images
+    dl, # a DataLoader of it; its first batch is shown
+    max_n:int=9, # how many pictures
+    target='pred', # 'pred', 'targ', 'difference', a class, or a list: a map for each
+    method:str=None, # a name from `METHODS`; None: gradcam for labels, layercam for masks
+    layer=None, # name or submodule; None takes the last layer with places
+    **kwargs, # size, ncols, nrows, figsize, title; colours, alpha, scale, smooth ...: see `overlay`
+) -> AltFigure:
+    "Pictures of a batch beside their heatmaps."
+    check_one_input(learn)
+    batch = tuple(o[:max_n] for o in dl.one_batch())
+    return _figure(Case(learn, dl, batch, None, _targets(target), method, layer), f'{len(batch[0])} pictures', **kwargs)
 
-
-def _fetched(interp, idx):
-    "The batch of these pictures, without running the model; random states stay."
-    check_one_input(interp.learn)
-    items = getattr(interp.dl.items, 'iloc', L(interp.dl.items))[idx.tolist()]
-    dl = interp.learn.dls.test_dl(items, with_labels=True, bs=len(idx), num_workers=0)
-    with no_random(): return tuple(dl.one_batch())
-
-# %% ../nbs/08_interpret.ipynb #26b1bc76
+# %% ../nbs/08_interpret.ipynb #int80047
 _fastai_plot_top_losses = getattr(Interpretation.plot_top_losses, 'original', Interpretation.plot_top_losses)
+_fastai_show_results = getattr(Learner.show_results, 'original', Learner.show_results)
 
 
 @patch
@@ -282,15 +210,10 @@ def plot_top_losses(self:Interpretation,
     largest:bool=True, # the largest losses, or the smallest
     heatmap:bool=False, # show each picture beside its heatmap
     **kwargs, # with `heatmap` those of `top_losses_figure`, without it those of fastai
-):
+): # with `heatmap` an `AltFigure`
     "Show the pictures with the largest losses, as fastai does, or beside their heatmaps."
     if not heatmap: return _fastai_plot_top_losses(self, k, largest, **kwargs)
-    display(top_losses_figure(self, k, largest, **kwargs))
-
-Interpretation.plot_top_losses.original = _fastai_plot_top_losses
-
-# %% ../nbs/08_interpret.ipynb #64c90f0d
-_fastai_show_results = getattr(Learner.show_results, 'original', Learner.show_results)
+    return top_losses_figure(self, k, largest, **kwargs).shown()
 
 
 @patch
@@ -301,64 +224,38 @@ def show_results(self:Learner,
     shuffle:bool=True, # pick them by chance
     heatmap:bool=False, # show each picture beside its heatmap
     **kwargs, # with `heatmap` those of `results_figure`, without it those of fastai
-):
+): # with `heatmap` an `AltFigure`
     "Show predictions, as fastai does, or beside their heatmaps."
     if not heatmap: return _fastai_show_results(self, ds_idx, dl, max_n, shuffle, **kwargs)
-    display(results_figure(self, dl or self.dls[ds_idx].new(shuffle=shuffle), max_n, **kwargs))
+    return results_figure(self, dl or self.dls[ds_idx].new(shuffle=shuffle), max_n, **kwargs).shown()
 
+Interpretation.plot_top_losses.original = _fastai_plot_top_losses
 Learner.show_results.original = _fastai_show_results
 
-# %% ../nbs/08_interpret.ipynb #78ea9206
-def results_figure(
-    learn:Learner, # a learner of images
-    dl, # a DataLoader of it; its first batch is shown
-    max_n:int=9, # how many pictures
-    target='pred', # 'pred', 'targ', 'difference', a class, or a list: a map for each
-    method:str=None, # a name from `METHODS`; None: gradcam for labels
-    layer=None, # name or submodule; None takes the last layer with places
-    **kwargs, # size, ncols, nrows, figsize, title; colours, alpha, scale, by_weight, smooth: see `overlay`
-) -> AltFigure:
-    "Pictures with prediction and actual label, each beside its heatmap."
-    check_one_input(learn)
-    batch = tuple(o[:max_n] for o in dl.one_batch())
-    case = Case(learn, dl, batch, None, _as_targets(target), method, layer)
-    return _draw(case, _explain(case), 'Pictures', **kwargs)
+# %% ../nbs/08_interpret.ipynb #int80055
+_ASKED = {'prediction': 'pred', 'truth': 'targ', 'difference': 'difference'}
 
-# %% ../nbs/08_interpret.ipynb #f416fe3b
+
 def explore_losses(
     interp:Interpretation, # from `Interpretation.from_learner(learn)`
-    masks=None, # (n, H, W) True on each object; adds the order 'away': most of the map's weight outside the object
+    masks=None, # (n, H, W) True on each object; adds the order 'away': most weight outside the object
     method:str=None, # a name from `METHODS`; None: gradcam for labels
     layer=None, # name or submodule; None takes the last layer with places
     note:str='', # a warning for the caption, such as 'untrained'
 ) -> ParamExplorer:
-    "Browse all pictures by loss, with the maps for prediction, target and their difference."
-    shown, maps, titles, method = _all_maps(interp, method, layer)
-    losses = interp.losses
+    "Browse all pictures by loss, with the maps for prediction, truth and their difference."
+    pictures, words, parts, losses = [], [], [], interp.losses
+    for idx in torch.arange(len(losses)).split(interp.dl.bs):
+        case = Case(interp.learn, interp.dl, fetched(interp, idx), losses[idx], list(_ASKED.values()), method, layer)
+        found = explain(*case.batch, case)
+        parts.append(found.maps)
+        pictures += shown_pictures(case.dl, case.batch)
+        words += [_said(found, case, i) for i in range(len(idx))]
+    maps = {name: torch.cat(ms) for name, ms in zip(_ASKED, zip(*parts))}
     orders = {'worst': losses.argsort(descending=True), 'best': losses.argsort()}
     if masks is not None: orders['away'] = mass_inside(maps['prediction'], masks).argsort()
     def picture(rank, order, map_for):
         i = int(orders[order][rank - 1])
-        m = maps[map_for][i].cpu().numpy()
-        colours = 'coolwarm' if map_for == 'difference' else 'viridis'
-        about = f'{titles[i]}. {describe_map(m, f"{method} for the {map_for}")}'
-        return picture_strip([shown[i]], [m], least=192, colours=colours), about
+        m = maps[map_for][i].float().cpu().numpy()
+        return picture_strip([pictures[i]], [m], 240), f'{words[i]}. {describe_map(m, f"{found.method} for the {map_for}")}'
     return ParamExplorer(picture, note=note, rank=(1, len(losses), 1), order=list(orders), map_for=list(maps))
-
-# %% ../nbs/08_interpret.ipynb #07c35dd8
-_ASKED = {'prediction': 'pred', 'target': 'targ', 'difference': 'difference'}
-
-
-def _all_maps(interp, method, layer):
-    "Pictures, maps by what they are for, titles and the method, of a whole Interpretation, batch by batch."
-    shown, titles, parts = [], [], []
-    for idx in torch.arange(len(interp.losses)).split(interp.dl.bs):
-        losses = interp.losses[idx]
-        case = Case(interp.learn, interp.dl, _fetched(interp, idx), losses, list(_ASKED.values()), method, layer)
-        found = _explain(case)
-        parts.append(found.maps)
-        shown += [shown_picture(s[0]) for s in _decode(case, case.batch)]
-        titles += [f'predicted {guess}, target {true}, loss {float(loss):.2f}'
-                   for (guess, true), loss in zip(found.words, losses)]
-    maps = {name: torch.cat(ms) for name, ms in zip(_ASKED, zip(*parts))}
-    return shown, maps, titles, found.method

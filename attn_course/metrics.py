@@ -15,10 +15,11 @@ def peak_inside(
     maps:Tensor, # (n, h, w) raw maps
     masks, # (n, H, W) True on the object
 ) -> Tensor: # (n,) bool
-    "Does each map, enlarged to its mask's size, have its peak on the object?"
+    "Does each map, enlarged to its mask's size, have its peak on the object? A flat map has none."
     maps, masks = _same_size(maps, masks)
-    peak = maps.flatten(1).argmax(1, keepdim=True) # (n, 1)
-    return masks.flatten(1).gather(1, peak)[:, 0]
+    values, peak = maps.flatten(1).max(1, keepdim=True) # (n, 1) each
+    has_peak = values[:, 0] > maps.flatten(1).amin(1) # a flat map has none
+    return masks.flatten(1).gather(1, peak)[:, 0] & has_peak
 
 
 def mass_inside(
@@ -28,6 +29,8 @@ def mass_inside(
     "Share of each map's positive weight that lies on the object."
     maps, masks = _same_size(maps, masks)
     weight = maps.relu()
+    largest = weight.amax((1, 2), keepdim=True)
+    weight = weight/torch.where(largest > 0, largest, 1) # tiny and huge maps alike
     return (weight*masks).sum((1, 2))/weight.sum((1, 2)).clamp(min=1e-12)
 
 

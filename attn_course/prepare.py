@@ -58,7 +58,7 @@ def _line(shares, inside, axis):
     if len(at) < 3: return None, None
     mean = (shares*inside).sum(axis)[at]/count[at]
     slope, start = np.polyfit(at, mean, 1)
-    if slope <= 0 or np.abs(start + slope*at - mean).max() > .03: return None, None
+    if slope < 1e-3 or np.abs(start + slope*at - mean).max() > .03: return None, None
     return start - slope/2, start + slope*(len(count) - .5)
 
 # %% ../nbs/workbench/11_prepare.ipynb #prep0011
@@ -186,19 +186,31 @@ def see(
             'A bare model does not say how it wants its pictures: give prepare=, a function from '
             'a Pillow picture to a tensor (3, h, w).')
     if isinstance(picture, (np.ndarray, Tensor)): picture = Image.fromarray(to_rgb(picture))
+    if isinstance(picture, Image.Image): picture = picture.copy() # read now, and the caller's stays as it is
     xb, (original, orientation) = learner_batch(model, picture), _original(picture)
-    box = _seen_by(model, picture, original)
+    box = _seen_by(model, picture, original, xb)
     if box is None: return _as_given(xb)
     return Sight(xb, np.asarray(original), box, orientation)
 
 
-def _seen_by(learn, picture, original):
-    "Which part of the original a learner sees; None where its pipeline refuses coordinates."
+def _seen_by(learn, picture, original, xb):
+    "Which part of the original a learner sees; None where its pipeline refuses coordinates, or alters more."
     if original is None: return None
     try:
         with _like(picture) as item:
-            return seen_box(lambda img: learner_batch(learn, item(img)), original.size)
+            box = seen_box(lambda img: learner_batch(learn, item(img)), original.size)
     except Exception: return None # its opener wants another kind of file
+    return box if box and _looks_alike(xb, np.asarray(original), box) else None
+
+
+def _looks_alike(xb, rgb, box):
+    "Is what the model was given the part of the original that coordinates say? A pipeline may depend on the picture."
+    x = xb[0].detach().float().mean(0).cpu().numpy()
+    part = Image.fromarray(rgb).convert('L').crop([round(v) for v in box])
+    part = np.asarray(part.resize(x.shape[::-1], Image.Resampling.BILINEAR), np.float32)
+    inside = np.asarray(Image.new('L', rgb.shape[1::-1], 255).crop([round(v) for v in box]).resize(x.shape[::-1])) > 250
+    if inside.sum() < 9 or part[inside].std() < 1 or x[inside].std() == 0: return True # nothing to compare
+    return np.corrcoef(x[inside], part[inside])[0, 1] > .8
 
 # %% ../nbs/workbench/11_prepare.ipynb #prep0017
 def _see_prepared(picture, prepare):
@@ -231,9 +243,17 @@ def class_names(
     "Names of the classes."
     if labels is not None: return list(labels)
     vocab = getattr(getattr(model, 'dls', None), 'vocab', None)
+    if vocab is None: vocab = _mask_codes(model)
     if vocab is None or len(vocab) == 0: return None
-    several = isinstance(vocab[-1], (list, tuple)) or hasattr(vocab[-1], 'o2i')
-    return [str(name) for name in (vocab[-1] if several else vocab)]
+    nested = [v for v in vocab if isinstance(v, (list, tuple)) or hasattr(v, 'o2i')]
+    if len(nested) > 1: return None # several targets: whose names are meant?
+    return [str(name) for name in (nested[0] if nested else vocab)]
+
+
+def _mask_codes(model):
+    "The names of a segmentation's codes, which fastai keeps with the transform that writes them."
+    transforms = getattr(getattr(getattr(model, 'dls', None), 'train', None), 'after_item', ())
+    return next((t.codes for t in transforms if getattr(t, 'codes', None) is not None), None)
 
 
 def class_number(
@@ -286,10 +306,11 @@ def ranked_losses(
     k=None, # how many, None: all, or a list of ranks
     largest:bool=True, # the largest first, or the smallest
 ) -> tuple: # losses and positions
-    "Losses by rank, and where their pictures are. Raises `ValueError` for a rank that does not exist."
+    "Losses by rank, and where their pictures are. Raises `ValueError` for a rank not there."
     n = len(interp.losses)
-    if k is None or hasattr(k, '__index__'): ranks = range(n if k is None else min(int(k), n))
-    else: ranks = list(k)
+    if k is None: ranks = range(n)
+    elif np.ndim(k): ranks = [int(i) for i in k]
+    else: ranks = range(min(int(k), n))
     if not len(ranks) or min(ranks) < 0 or max(ranks) >= n:
         raise ValueError(f'There are {n} losses: k is a number above 0 or a list of ranks '
                          f'0 to {n - 1}, not {k!r}.')

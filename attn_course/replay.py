@@ -60,22 +60,25 @@ _MOST_PREFIX = 8
 
 def _token_layout(tokens, size, prefix=None):
     "The layout of so many tokens over a picture (height, width); None if they fit no grid."
-    height, width = size
-    fitting = []
-    for h in range(1, min(tokens, height) + 1):
-        for w in {h*width//height, -(-h*width//height)}:
-            rest, off = tokens - h*w, abs(h*width - w*height)
-            if w > 0 and h*w > 1 and 0 <= rest <= _MOST_PREFIX and off <= max(size):
-                fitting.append((off > 0, rest, off, (h, w)))
-    if prefix is not None: fitting = [f for f in fitting if f[1] == prefix] or fitting
+    grids = set()
+    for stride in range(1, max(size)):
+        grids.add(tuple(n//stride for n in size)) # patches that fit into the picture
+        grids.add(tuple(-(-n//stride) for n in size)) # with padding
+    several = [(h, w) for h, w in grids if h*w > 1]
+    fitting = [(tokens - h*w, (h, w)) for h, w in several if 0 <= tokens - h*w <= _MOST_PREFIX]
+    if prefix is not None: fitting = [f for f in fitting if f[0] == prefix] or fitting
     if not fitting: return None
-    _, rest, _, grid = min(fitting)
+    rest, grid = min(fitting)
     return Layout('tokens', rest, grid)
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0011
 def _fits(h, w, size):
-    "Has a grid about the proportions of a picture?"
-    return h*w > 1 and abs(h*size[1] - w*size[0]) <= max(size)
+    "Is there one stride, the same down and across, that makes such a grid of a picture?"
+    height, width = size
+    if h*w < 2 or min(h, w) < 1 or (height == width and h != w): return False
+    least = max(height/(h + 1), width/(w + 1))
+    most = min(height/max(h - 1, 1e-6), width/max(w - 1, 1e-6))
+    return least < most
 
 
 def _is_attention(t):
@@ -90,17 +93,17 @@ def _layout(t, size, axis=None, prefix=None):
     """How an output holds its places; None if it is no grid of several.
 
     `size`: (height, width) of the images. `axis`: where the channels are: 'first', 'last', None if
-    unknown, 'first?' if a convolution ran last but something may have turned its output."""
-    convolved = axis in ('first', 'first?')
-    if t.ndim == 3 and not convolved: return _token_layout(t.shape[1], size, prefix)
+    unknown, 'first?' if a convolution ran last but something may have turned its output, 'sequence'
+    if tokens may come before images."""
+    if t.ndim == 3:
+        mixed_up = axis == 'sequence' and t.shape[0] == t.shape[1] # which is which?
+        return None if axis == 'first' or mixed_up else _token_layout(t.shape[1], size, prefix)
     if t.ndim != 4 or _is_attention(t): return None
     as_first = Layout('first', 0, tuple(t.shape[2:]))
     as_last = Layout('last', 0, tuple(t.shape[1:3]))
-    readings = dict(first=[as_first], last=[as_last]).get(axis, [as_first, as_last])
-    fitting = [layout for layout in readings if _fits(*layout.size, size)]
-    if fitting: return fitting[0]
-    several = math.prod(as_first.size) > 1
-    return as_first if several and convolved else None
+    if axis == 'first': return as_first if math.prod(as_first.size) > 1 else None
+    readings = [as_last] if axis in ('last', 'sequence') else [as_first, as_last]
+    return next((layout for layout in readings if _fits(*layout.size, size)), None)
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0012
 def as_grid(
@@ -125,42 +128,58 @@ def _no_grid(what, t):
             'choose a layer before the places disappear.')
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0015
-_FIRST = nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
+_FIRST = nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm, *_POOLS
 _LAST = nn.Linear, nn.LayerNorm
 
 
 def _channel_axis(m):
-    "Where a layer with weights keeps its channels; None where its type does not tell."
-    if isinstance(m, _FIRST): return 'first'
-    if isinstance(m, _LAST) and '2d' not in type(m).__name__: return 'last'
+    "Where a layer keeps its channels; None where its type does not tell."
+    kind = type(m).__name__
+    if isinstance(m, _FIRST): return None if 'Norm1d' in kind else 'first' # tokens laid end to end
+    if isinstance(m, _LAST) and '2d' not in kind: return 'last'
     return None
 
 
+def _judged(layer, axis):
+    "What the last layer that tells says about another."
+    if axis == 'first': return 'first' if isinstance(layer, _FIRST) else 'first?'
+    convolves = any(isinstance(m, _FIRST) for m in layer.modules()) # as a ConvNeXt block: unclear
+    return None if convolves else axis
+
+
+def _sequence_first(model):
+    "Names of the modules in which tokens come before images, as `nn.TransformerEncoder` begins."
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
+    return [n.rpartition('.')[0] or n for n, m in layers if not m.batch_first]
+
+
+def _related(name, other): return f'{name}.'.startswith(f'{other}.') or f'{other}.'.startswith(f'{name}.')
+
+# %% ../nbs/workbench/09_replay.ipynb #witn0002
 @contextmanager
 def _channel_axes(
     model, # a network
     layers, # names of layers
-): # gives a dictionary: layer -> 'first', 'last' or None, filled while the model runs
-    last, found = None, {}
+): # gives a dictionary: layer -> an axis as `_layout` takes it, filled while the model runs
+    last, found, convolved, sequences = None, {}, set(), _sequence_first(model)
     def weighted(axis):
         def note(layer, args, out):
             nonlocal last
             last = axis
+            if axis == 'first' and isinstance(out, Tensor): convolved.add(tuple(out.shape[1:]))
         return note
     def asked(name):
-        def judge(layer, args, out): found[name] = _judged(layer, last)
+        unclear = any(_related(name, other) for other in sequences)
+        def judge(layer, args, out):
+            t = first_tensor(out)[1]
+            known = t is not None and t.ndim == 4 and tuple(t.shape[1:]) in convolved
+            found[name] = 'first' if known else 'sequence' if unclear else _judged(layer, last)
         return judge
     axes = [(m, _channel_axis(m)) for m in model.modules()]
     first = (m.register_forward_hook(weighted(axis), prepend=True) for m, axis in axes if axis)
     then = (model.get_submodule(n).register_forward_hook(asked(n)) for n in layers)
     with hooked(first), hooked(then): yield found
-
-
-def _judged(layer, axis):
-    "What the last layer with weights tells about another."
-    if axis == 'first': return 'first' if isinstance(layer, _FIRST) else 'first?'
-    convolves = any(isinstance(m, _FIRST) for m in layer.modules()) # as a ConvNeXt block: unclear
-    return None if convolves else axis
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0017
 _last_layers = weakref.WeakKeyDictionary()
@@ -209,10 +228,14 @@ def _search(model, xb, score):
 # %% ../nbs/workbench/09_replay.ipynb #repl0018
 def _differentiate(rec, out, score):
     "Fill the gradients of a record; leave them out where the score has none."
-    if score: parts = [score(out)]
+    if score:
+        parts = [score(out)]
+        if not isinstance(parts[0], Tensor): raise ValueError(
+            f'A target function must return one score per image, not {said(parts[0])}.')
     else:
         tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         parts = [_mixture(t) for t in tensors if t.is_floating_point()]
+    if not parts: return
     try: rec.backward(sum(p.float().sum() for p in parts))
     except RuntimeError: rec.grads.clear()
 
@@ -267,19 +290,29 @@ def choose_layers(
     model:nn.Module, # a network
     layer, # name or submodule, or a list of them; None: the last spatial one
     xb:Tensor, # (bs, channels, H, W) a batch
-    targets:list, # what scores are for: the first function among them is asked for a gradient
+    targets:list, # what scores are for: a function among them is asked for its own layer
 ) -> list: # names
     "The layers that are meant. Raises `ValueError` for a pattern that means several."
-    asked = next((t for t in targets if callable(t)), None)
     names = []
     for one in as_list(layer):
-        if one is None: found = [last_spatial_layer(model, xb, asked)]
+        if one is None: found = [_one_for_all(model, xb, targets)]
         else: found = list(find_layers(model, one))
         if len(found) > 1: raise ValueError(
             f'{one!r} means {len(found)} layers ({few_names(found)}); '
             'a list names several on purpose.')
         names += found
     return names
+
+# %% ../nbs/workbench/09_replay.ipynb #oneA0001
+def _one_for_all(model, xb, targets):
+    "The last spatial layer of all targets; a sentence if they have none in common."
+    functions = [t for t in targets if callable(t)]
+    if not functions: return last_spatial_layer(model, xb)
+    found = {last_spatial_layer(model, xb, fn) for fn in functions}
+    if len(found) > 1: raise ValueError(
+        f'These targets come from different layers ({few_names(sorted(found))}): say layer=, or ask '
+        'one by one.')
+    return found.pop()
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0024
 class ByClass:
@@ -316,17 +349,23 @@ class Score:
     def variants(self,
         out, # outputs for n variants of one image
         image:int, # its number in the batch
+        n:int, # how many variants
     ) -> Tensor: # (n,)
         "Score variants of one image."
         if self.fn is None: return out[:, self.classes[image]]
-        n = len(first_tensor(out)[1])
-        return torch.stack([self(_with_row(self.out, out, image, i))[image] for i in range(n)])
+        rows = [_with_row(self.out, out, image, i, self.bs) for i in range(n)]
+        return torch.stack([self(row)[image] for row in rows])
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0026
-def _with_row(whole, parts, image, i):
+def _with_row(whole, parts, image, i, bs):
     "Outputs of a batch in which one image has the outputs of the i-th variant."
+    plain = Tensor, int, float, str, type(None)
+    opaque = [x for x in tree_leaves(whole) if not isinstance(x, plain)]
+    if opaque: raise ValueError(
+        f'The outputs hold {said(opaque[0])}, in which no image can be exchanged: methods that try '
+        'variants need tensors, in tuples, lists or dictionaries.')
     def replaced(t, part):
-        if not isinstance(t, Tensor) or t.ndim == 0: return t
+        if not isinstance(t, Tensor) or t.ndim == 0 or len(t) != bs: return t
         t = t.clone()
         t[image] = part[i]
         return t
@@ -362,7 +401,8 @@ def _check_range(classes, n):
 def _class_tensor(target, bs):
     "A class number, or one per image, as a tensor."
     if getattr(target, 'ndim', 0): return torch.as_tensor(target).as_subclass(Tensor)
-    if hasattr(target, '__index__'): return torch.full((bs,), operator.index(target))
+    try: return torch.full((bs,), operator.index(target))
+    except TypeError: pass
     raise ValueError("target is a class number, 'pred', a tensor (bs,), a function, or a list of "
                      f'these, not {target!r}.')
 
@@ -457,12 +497,12 @@ def _repeating(model, calls, answer):
             else: m.forward = forward
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0033
-def _variants(acts, image, bs, own):
+def _variants(acts, image, bs):
     "The answer for variants of one image: `acts` at the last call, before it what was remembered."
     def one(t):
-        if not isinstance(t, Tensor) or t.ndim == 0 or len(t) != bs: return t
-        t = t[image:image + 1].expand(len(acts), *t.shape[1:])
-        return t.clone() if own else t
+        if not isinstance(t, Tensor): return t
+        if t.ndim == 0 or len(t) != bs: return t.clone() # the model may work in place
+        return t[image:image + 1].repeat(len(acts), *[1]*(t.ndim - 1))
     def answer(out, last):
         parts = tree_map(one, out)
         return with_tensor(parts, first_tensor(parts)[0], acts.clone()) if last else parts
@@ -500,13 +540,14 @@ class Run:
         return full(self.layouts[layer].grid(self.raw[layer]))
 
     def grads(self, layer:str, score:Score) -> Tensor: # (bs, c, h, w)
-        "The gradient of one of `scores` at a layer, as a grid."
+        "The gradient of one of `scores` at a layer, as a grid; `ValueError` if not watched."
+        if not self._grads: raise ValueError("Gradients were not watched: say watch=['grads'].")
         return full(self.layouts[layer].grid(self._grads[self.scores.index(score)][layer]))
 
     def again(self, layer:str, image:int, acts:Tensor): # the outputs for len(acts) variants
         "Run one image again, its `layer` putting out each of `acts` (n, ...) instead."
         if layer not in self._proof: self._proof[layer] = _proven(self, layer)
-        return _retry_with_copies(self, layer, image, acts, shortcut=self._proof[layer])
+        return _run_again(self, layer, image, acts, shortcut=self._proof[layer])
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0036
 def _start(run, targets):
@@ -527,6 +568,7 @@ def _forward(run, targets, full_graph=False):
         if run.layers: rec = stack.enter_context(capture(run.model, run.layers, grads, full_graph))
         if not grads: stack.enter_context(torch.no_grad())
         out = run.model(run.xb.clone()) # a model may work in place
+        for name in run.layers: _last_call(rec, name) # a sentence if it did not run
         run.scores = [Score(t, out, len(run.xb)) for t in targets]
         numbers = [score(out) for score in run.scores]
         if grads and not full_graph and not all(n.requires_grad for n in numbers): return False
@@ -546,7 +588,10 @@ def _keep(run, rec, axes, numbers):
     for number in numbers if 'grads' in run.watch else ():
         if not number.requires_grad: raise ValueError(
             f'The score has no gradient at {", ".join(last)}: does it depend on this layer?')
-        rec.backward(number)
+        try: rec.backward(number)
+        except RuntimeError as e: raise ValueError(f'{e} Choose another layer.') from None
+        unused = [name for name, call in last.items() if call in rec.notes]
+        if unused: raise ValueError(f'The score does not depend on {unused[0]}: choose another layer.')
         run._grads.append({name: rec.grads[call] for name, call in last.items()})
 
 
@@ -557,24 +602,15 @@ def _last_call(rec, name):
     return calls[-1]
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0038
-def _run_again(run, layer, image, acts, shortcut, own):
+def _run_again(run, layer, image, acts, shortcut):
     "Outputs of the model for one image when a layer puts out each of `acts`."
     acts = acts.to(run.raw[layer].dtype)
-    xb = run.xb[image:image + 1].expand(len(acts), *run.xb.shape[1:])
-    if shortcut:
-        answer = _variants(acts, image, len(run.xb), own)
-        changed = _repeating(run.model, run._calls[layer], answer)
+    xb = run.xb[image:image + 1].repeat(len(acts), 1, 1, 1) # copies: a model may work in place
+    answer = _variants(acts, image, len(run.xb))
+    if shortcut: changed = _repeating(run.model, run._calls[layer], answer)
     else: changed = _replacing(run.model, layer, run.nth[layer], acts)
     with undisturbed(run.model), unfused(run.model, layer), changed, torch.no_grad():
-        return run.model(xb.clone() if own or not shortcut else xb)
-
-
-def _retry_with_copies(run, layer, image, acts, shortcut):
-    "Views first; a model that works in place refuses them and gets copies."
-    try: return _run_again(run, layer, image, acts, shortcut, own=len(acts) == 1)
-    except RuntimeError as e:
-        if 'single memory location' not in str(e): raise
-        return _run_again(run, layer, image, acts, shortcut, own=True)
+        return run.model(xb)
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0039
 def _proven(run, layer):
@@ -587,17 +623,20 @@ def _proven(run, layer):
             f'Layer {layer!r} puts out {tuple(act.shape)} for {bs} images, so no image can be '
             'changed alone: choose a layer with one entry per image.')
     n = 3 if bs == 2 else 2 # unlike the number of images
-    variants, others = _changed(act[:1], n), _changed(act[-1:], n)
-    whole = _retry_with_copies(run, layer, 0, variants, shortcut=False)
-    if not _close(tree_map(_first, run.out), tree_map(_last, whole)):
+    variants = _changed(act[:1], n)
+    whole = _run_again(run, layer, 0, variants, shortcut=False)
+    if not _close(tree_map(_first, run.out), tree_map(_last, whole), 1) or _count(whole) != n:
         raise ValueError(
             f'The model does not repeat its own answer when {layer!r} puts out the same again: '
             'choose another layer.')
-    # what a module keeps for later is now another image's
-    _retry_with_copies(run, layer, bs - 1, others, shortcut=False)
-    try: quick = _retry_with_copies(run, layer, 0, variants, shortcut=True)
+    if _close(tree_map(_first, whole), tree_map(_last, whole), 1):
+        raise ValueError(f'What {layer!r} puts out changes no answer: choose a layer that counts.')
+    try: # what a module keeps for later is now of other pictures, and of another number of them
+        with undisturbed(run.model), torch.no_grad():
+            run.model(run.xb[:1].flip(3).repeat(n + 1, 1, 1, 1))
+        quick = _run_again(run, layer, 0, variants, shortcut=True)
     except Exception: return False # it does not fit this model, for whatever reason
-    return _close(quick, whole)
+    return _close(quick, whole, n)
 
 
 def _changed(act, n):
@@ -613,8 +652,14 @@ def _first(t): return t[:1] if isinstance(t, Tensor) and t.ndim else t
 def _last(t): return t[-1:] if isinstance(t, Tensor) and t.ndim else t
 
 
-def _close(a, b):
-    "Do all tensors of two outputs agree to rounding?"
+def _count(out):
+    t = first_tensor(out)[1]
+    return len(t) if t is not None and t.ndim else None
+
+
+def _close(a, b, n):
+    "Do all tensors of two outputs for n images agree to rounding?"
+    if _count(a) not in (None, n): return False
     pairs = list(zip(tree_leaves(a), tree_leaves(b)))
     if len(tree_leaves(a)) != len(tree_leaves(b)): return False
     return all(_near(x, y) for x, y in pairs if isinstance(x, Tensor) and isinstance(y, Tensor))
@@ -638,6 +683,29 @@ def without(
     out[torch.arange(len(ks)), ks] = 0
     return out.movedim(1, dim + 1)
 
+# %% ../nbs/workbench/09_replay.ipynb #runa0002
+def run_at(
+    model:nn.Module, # a network
+    xb:Tensor, # (bs, channels, H, W) images
+    layer, # name or submodule, or a list; None: the last layer whose places the scores depend on
+    targets:list, # what scores are for, as `Score` takes them
+    watch=(), # 'grads', 'calls'
+    of_layer:bool=True, # is a layer needed at all?
+) -> Run:
+    "A run at the layers that are meant. Raises `ValueError` where the default would not suit a score."
+    if layer is not None:
+        return Run(model, xb, choose_layers(model, layer, xb, targets), targets, watch)
+    if not of_layer: return Run(model, xb, (), targets, watch)
+    default = choose_layers(model, None, xb, targets)
+    try:
+        run = Run(model, xb, default, targets, {*watch, 'grads'})
+        if all(bool(run.grads(default[0], score).any()) for score in run.scores): return run
+    except ValueError: pass # no gradient there: look again
+    _last_layers.pop(model, None)
+    scored = [lambda out, t=t: Score(t, out, len(xb))(out) for t in targets]
+    own = choose_layers(model, None, xb, scored)
+    return Run(model, xb, own, targets, watch)
+
 # %% ../nbs/workbench/09_replay.ipynb #repl0051
 @dataclass
 class Need:
@@ -657,18 +725,21 @@ def register_need(
 ):
     "Add a need to `NEEDS`, or replace one. Raises `ValueError` for what is no function."
     if not callable(fn): raise ValueError(f'A need is a function (run, layer, score), not {fn!r}.')
+    watch = as_list(watch)
     unknown = set(watch) - {'grads', 'calls'}
     if unknown: raise ValueError(f"A run can watch 'grads' and 'calls', not {sorted(unknown)}.")
     NEEDS[name] = Need(fn, of_layer, tuple(watch))
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0052
-def _acts(run, layer, score): return _finite(run.acts(layer), f'activations at {layer!r}')
+def _acts(run, layer, score): # copies: a method may work in place
+    return _finite(run.acts(layer), f'activations at {layer!r}').clone()
 
 
-def _grads(run, layer, score): return _finite(run.grads(layer, score), f'gradients at {layer!r}')
+def _grads(run, layer, score):
+    return _finite(run.grads(layer, score), f'gradients at {layer!r}').clone()
 
 
-def _images(run, layer, score): return run.xb
+def _images(run, layer, score): return run.xb.clone()
 
 
 def _rerun(run, layer, score):
@@ -676,7 +747,7 @@ def _rerun(run, layer, score):
     check_scores(run, score)
     def scores(image, images):
         with undisturbed(run.model), torch.no_grad():
-            return full(score.variants(run.model(images), image))
+            return full(score.variants(run.model(images), image, len(images)))
     return scores
 
 
@@ -685,7 +756,7 @@ def _rescore(run, layer, score):
     check_scores(run, score)
     def scores(image, acts):
         acts = run.layouts[layer].back(acts, run.raw[layer][image:image + 1])
-        return full(score.variants(run.again(layer, image, acts), image))
+        return full(score.variants(run.again(layer, image, acts), image, len(acts)))
     return scores
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0075
@@ -734,6 +805,8 @@ def image_batch(
     if not isinstance(xb, Tensor) or xb.ndim != 4 or not xb.is_floating_point() or len(xb) == 0:
         raise ValueError('heatmaps needs a batch of images, a float tensor (bs, channels, h, w), '
                          f'not {said(xb)}.')
+    if isinstance(model, torch.jit.ScriptModule): raise ValueError(
+        'A TorchScript model cannot be watched: give the model it was made from.')
     inputs = _inputs(model)
     if len(inputs) > 1:
         raise ValueError(

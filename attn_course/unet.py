@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from .cam import heatmaps
 from .interpret import Case, Explained, explain, top_losses_figure
 from .plot import AltFigure
-from .prepare import class_names, class_number, shown_picture
-from .render import to_rgb
+from .prepare import class_names, class_number, shown_pictures
+from .render import at_height, greyed
 from .selfattention import from_fastai
 
 # %% ../nbs/09_unet.ipynb #433d2005
@@ -174,11 +174,10 @@ def _worst_pair(preds, targs):
 
 
 def _paint(picture, mask):
-    "A picture dimmed to grey, with a colour for each class but the first."
-    grey = to_rgb(picture).mean(-1, keepdims=True).repeat(3, -1)
+    "A picture in grey, with a colour for each class but the first."
     hues = np.array([[255*c for c in hsv_to_rgb(.618*k % 1, .65, .85)] for k in range(int(mask.max()) + 1)])
     shown = (mask > 0)[..., None]*.75
-    return (grey*(1 - shown) + hues[mask]*shown).round().astype(np.uint8)
+    return at_height((greyed(picture)*(1 - shown) + hues[mask]*shown).round().astype(np.uint8), 400)
 
 # %% ../nbs/09_unet.ipynb #2051e1bf
 @explain.dispatch
@@ -188,30 +187,43 @@ def explain_masks(x:TensorImageBase, y:TensorMask, case:Case): # a class for eac
     asked = [_mask_target(t, y, names) for t in case.targets]
     maps = heatmaps(case.learn, case.batch[0], [method], asked, case.layer or decoder_layer(case.learn.model))
     out = maps.out.as_subclass(Tensor).cpu()
-    pred, targ = _worst_pair(out, y.cpu())
     names = names or list(map(str, range(out.shape[1])))
-    words = [(names[int(p)], names[int(t)]) for p, t in zip(pred, targ)]
-    titles = [f'{true} read as {guess}' if true != guess else 'no error' for guess, true in words]
-    what = 'true mask, predicted mask, maps; most frequent confusion'
-    if case.losses is not None:
-        titles, what = [f'{t} / {float(loss):.2f}' for t, loss in zip(titles, case.losses)], f'{what} / loss'
-    panels = _panels(case, y.cpu(), out.argmax(1))
-    return Explained(method, list(maps.values()), panels, words, titles, what)
+    words = [(names[int(p)], names[int(t)]) for p, t in zip(*_worst_pair(out, y.cpu()))]
+    titles = [[_mask_title(t, names, *pair) for pair in words] for t in case.targets]
+    panels = _panels(shown_pictures(case.dl, case.batch), y.cpu(), out.argmax(1))
+    return Explained(method, list(maps.values()), titles, panels, words)
 
 
-def _panels(case, truth, guess):
+def _panels(pictures, truth, guess):
     "For each picture the true mask and the predicted one, painted over it."
-    pictures = [shown_picture(s[0]) for s in case.dl._pre_show_batch(case.batch, max_n=len(truth))[2]]
     masks = zip(pictures, truth.as_subclass(Tensor).numpy(), guess.numpy())
-    return [[_paint(p, t), _paint(p, g)] for p, t, g in masks]
+    return [[(_paint(p, t), 'true mask'), (_paint(p, g), 'predicted mask')] for p, t, g in masks]
+
+
+def _mask_title(target, names, guess, true):
+    "What a map of a segmentation asks."
+    if target == 'difference': return f'"{guess}" (red) or "{true}" (blue)?'
+    return f'why "{dict(pred=guess, targ=true).get(target) or names[class_number(target, names)]}"?'
 
 # %% ../nbs/09_unet.ipynb #28af5e5a
 def _mask_target(target, truth, names):
-    "The score of a segment: of the class wrongly said, of the class missed there, or of a class for all pictures."
+    "The score of a class: of the one wrongly said or missed, at the confused pixels, or of any, where it is predicted."
     if target not in ('pred', 'targ', 'difference'): return segment_score(class_number(target, names))
-    def said(out): return segment_score(_worst_pair(out.detach().as_subclass(Tensor), truth)[0])(out)
-    def missed(out): return segment_score(_worst_pair(out.detach().as_subclass(Tensor), truth)[1])(out)
+    def said(out): return _confused_score(out, truth, 0)
+    def missed(out): return _confused_score(out, truth, 1)
     return dict(pred=said, targ=missed, difference=lambda out: said(out) - missed(out))[target]
+
+
+def _confused_score(out, truth, which):
+    "Mean logit over the pixels of the most frequent confusion, of the class said (0) or missed (1)."
+    if len(out) != len(truth): raise ValueError(
+        f'{len(truth)} masks, but outputs for {len(out)} images: a method that tries variants of one image needs a class.')
+    out, truth = out.as_subclass(Tensor), truth.as_subclass(Tensor).to(out.device)
+    pair = _worst_pair(out.detach(), truth)
+    guess, true = (c[:, None, None] for c in pair)
+    here = (out.argmax(1) == guess) & (truth == true)
+    logits = out[torch.arange(len(out), device=out.device), pair[which]]
+    return (logits*here).sum((1, 2))/here.sum((1, 2)).clamp(min=1)
 
 
 def segment_losses_figure(

@@ -1,8 +1,6 @@
 "Exercises of chapter 8, interpret: checkers, hints, solutions, plausible wrong answers, quiz."
 import torch
 
-from attn_course.metrics import mass_inside, peak_inside
-
 # 1: wrong and sure --------------------------------------------------------------------------------
 
 def check_wrong(f):
@@ -31,40 +29,92 @@ def true_class(probs, targs, least):
                                                 targs] >= least)).nonzero()[:, 0]
 
 
-# 2: how much it relies on the tag -----------------------------------------------------------------
+# 2: the worst, with their maps --------------------------------------------------------------------
+
+def check_worst(f):
+    losses = torch.tensor([.5, 3., 1.])
+    pictures = torch.arange(3)[:, None, None, None].expand(3, 2, 2, 3)
+    maps = torch.tensor([[[1., 2], [0, 0]], [[0, 4], [-8, 1]], [[-1, -2], [-3, -4]]])
+    got = f(losses, pictures, maps, 2)
+    if not isinstance(got, (list, tuple)) or len(got) != 2:
+        return 'Return a list of k tuples, here two.'
+    if any(len(row) != 3 for row in got): return 'Each entry is (loss, picture, map).'
+    order = [int(picture.float().mean()) for _, picture, _ in got]
+    if order == [0, 2]: return 'These are the smallest losses: the worst comes first.'
+    if order != [1, 2]: return f'The worst are pictures 1 and 2, in this order, yours are {order}.'
+    if [round(float(loss), 3) for loss, *_ in got] != [3, 1]:
+        return 'The first entry of each tuple is the loss of that picture.'
+    first, second = (torch.as_tensor(m).float() for *_, m in got)
+    if torch.allclose(first, torch.tensor([[0, 1], [0, .25]])):
+        if not torch.isfinite(second).all(): return 'A map without positive values becomes zeros.'
+        return None if not second.any() else 'A map without positive values becomes zeros.'
+    if first.min() < 0: return 'Values below zero become zero before the map is scaled.'
+    return 'Divide each map by its own largest value, after values below zero became zero.'
+
+def worst_with_maps(losses, pictures, maps, k):
+    found = []
+    for i in losses.argsort(descending=True)[:k]:
+        m = maps[i].relu()
+        found.append((float(losses[i]), pictures[i], m/m.max().clamp(min=1e-12)))
+    return found
+
+def smallest_first(losses, pictures, maps, k):
+    return worst_with_maps(-losses, pictures, maps, k)
+
+def without_relu(losses, pictures, maps, k):
+    rows = losses.argsort(descending=True)[:k]
+    return [(float(losses[i]), pictures[i], maps[i]/maps[i].max()) for i in rows]
+
+def one_scale(losses, pictures, maps, k):
+    rows = losses.argsort(descending=True)[:k]
+    return [(float(losses[i]), pictures[i], maps[i].relu()/maps.abs().max()) for i in rows]
+
+
+# 3: does it rely on a place? ----------------------------------------------------------------------
+
+class Corner(torch.nn.Module):
+    "Class 1 where the upper left pixel is bright."
+    def forward(self, x):
+        bright = x[:, 0, 0, 0]
+        return torch.stack([.5 - bright, bright - .5], 1)
+
+class Toy:
+    "What a learner has: a model."
+    model = Corner()
 
 def check_reliance(f):
-    got = float(f(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 2, 1, 2])))
-    if got == 2: return 'You count the changes: divide by the number of images.'
-    if got == .5 and float(f(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 1]))) == 1:
-        return 'You return the share that stayed.'
-    if abs(float(f(torch.tensor([0, 1, 1]), torch.tensor([1, 1, 1]))) - 1/3) > 1e-6 or got != .5:
-        return (f'Half of the four predictions changed, and one of the three; you return {got:.3f} '
-                'for the four.')
+    x = torch.zeros(3, 1, 2, 2)
+    x[:2, :, 0, 0] = 1
+    dl = [(x[:2], None), (x[2:], None)]
+    def corner(b): return b*torch.tensor([[0., 1], [1, 1]])
+    def opposite(b): return b*torch.tensor([[1., 1], [1, 0]])
+    kept = x.clone()
+    got, control = float(f(Toy, dl, corner)), float(f(Toy, dl, opposite))
+    if not torch.equal(x, kept): return 'The pictures of the DataLoader were changed: copy first.'
+    if got == 2: return 'You count the changed predictions: divide by the number of pictures.'
+    if abs(got - 1/3) < 1e-6: return 'You return the share of predictions that stayed.'
+    if got == .5: return 'Each picture counts once: batches have different sizes.'
+    if abs(got - 2/3) > 1e-6: return f'Two of three predictions change here, you return {got:.3f}.'
+    if control != 0: return f'The opposite corner changes nothing here, you return {control:.3f}.'
 
-def tag_reliance(a, b): return (a != b).float().mean().item()
-def count_changes(a, b): return (a != b).sum().item()
-def share_kept(a, b): return (a == b).float().mean().item()
+def reliance(learn, dl, change):
+    changed, total = 0, 0
+    model = learn.model.eval()
+    with torch.no_grad():
+        for batch in dl:
+            x = batch[0]
+            changed += (model(x).argmax(1) != model(change(x)).argmax(1)).sum().item()
+            total += len(x)
+    return changed/total
 
+def counted(learn, dl, change):
+    return reliance(learn, dl, change)*sum(len(batch[0]) for batch in dl)
 
-# 3: most suspicious first -------------------------------------------------------------------------
+def kept(learn, dl, change): return 1 - reliance(learn, dl, change)
 
-def check_suspicious(f):
-    masks = torch.zeros(3, 4, 4).bool()
-    masks[:, :2, :2] = True
-    maps = torch.zeros(3, 4, 4)
-    maps[0, 0, 0], maps[0, 3, 3] = 1, 1.1 # half of it inside, its peak outside
-    maps[1, 0, 0], maps[1, 2:, 2:] = 2, 1 # peak inside, most of it outside
-    maps[2, 0, 0], maps[2, 3, 0] = 5, -50 # all that is positive lies inside
-    got = [int(i) for i in f(maps, masks)]
-    if got == [2, 0, 1]: return 'The order is turned: the most suspicious image comes first.'
-    if got[0] == 0:
-        return 'You go by the peak; image 1 has its peak inside and most of its weight outside.'
-    if got != [1, 0, 2]: return f'The order is 1, 0, 2 here, you return {got}.'
-
-def suspicious(maps, masks): return mass_inside(maps, masks).argsort()
-def turned(maps, masks): return mass_inside(maps, masks).argsort(descending=True)
-def by_peak(maps, masks): return peak_inside(maps, masks).int().argsort(stable=True)
+def mean_of_batches(learn, dl, change):
+    shares = [reliance(learn, [batch], change) for batch in dl]
+    return sum(shares)/len(shares)
 
 
 exercises = {
@@ -75,21 +125,23 @@ exercises = {
         wrong=[(only_sure, 'keep only wrong'), (only_wrong, 'not sure'),
                (true_class, 'of the predicted class')]),
     '08.2': dict(
-        stars=2, check=check_reliance, solution=tag_reliance,
-        hints=['Compare the two tensors with !=.',
-               'The mean of a comparison, as float, is a share.'],
-        wrong=[(count_changes, 'divide by the number'), (share_kept, 'share that stayed')]),
+        stars=2, check=check_worst, solution=worst_with_maps,
+        hints=['losses.argsort(descending=True) gives the positions, the worst first.',
+               'Think about what division by the largest value does to a map of negative numbers.'],
+        wrong=[(smallest_first, 'smallest losses'), (without_relu, 'below zero become zero'),
+               (one_scale, 'its own largest value')]),
     '08.3': dict(
-        stars=3, check=check_suspicious, solution=suspicious,
-        hints=['mass_inside(maps, masks) is the share inside.',
-               'argsort() puts the smallest first.'],
-        wrong=[(turned, 'order is turned'), (by_peak, 'go by the peak')]),
+        stars=3, check=check_reliance, solution=reliance,
+        hints=['Predict each batch twice: as it is, and after change(x).',
+               'Count changed predictions and pictures over all batches before you divide.'],
+        wrong=[(counted, 'divide by the number'), (kept, 'that stayed'),
+               (mean_of_batches, 'counts once')]),
 }
 
 quiz = [
     dict(ask='A learner crops the centre of a photo. You stretch its 7x7 map over the whole photo. '
              'What is wrong?',
-         choices=[('Every cell lies in the wrong place.', True,
+         choices=[('Most cells lie in the wrong place.', True,
                    'The map covers only the part that the network saw.'),
                   ('Nothing, a map has no size.', False,
                    'It has no size, but it has a place: the part that was seen.'),
@@ -109,7 +161,7 @@ quiz = [
                    'It shows the shortcut exists, not that the model takes it.')]),
     dict(ask='What does the map for the difference of prediction and target show?',
          choices=[('Which places tipped the balance between the two.', True,
-                   'Red for the prediction, blue for the target.'),
+                   'Red for the prediction, blue for the truth.'),
                   ('Where the model is uncertain.', False,
                    'A place can speak strongly for both; the difference is then small.'),
                   ('The average of both maps.', False,
