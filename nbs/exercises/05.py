@@ -119,8 +119,8 @@ exercises = {
 
 quiz = [
     dict(ask='Why did sixteen fresh ECA gates ruin the ImageNet network?',
-         choices=[('Each halves what passes, and halves multiply.', True,
-                   'A sigmoid near zero input gives about 1/2.'),
+         choices=[('Each halves its features; the layers behind were not trained on that.', True,
+                   'A fresh sigmoid gives about 1/2. Something is left, but it points elsewhere.'),
                   ('They have too many parameters.', False, 'They have a handful each.'),
                   ('They are in the wrong place.', False,
                    'Even in the right place a fresh gate halves the features.')]),
@@ -143,10 +143,11 @@ quiz = [
                   ('Attention improves the model by two points.', False,
                    'The runs are also compatible with a loss.'),
                   ('Attention does not help.', False, 'That is not shown either.')]),
-    dict(ask='Why compare runs in pairs of the same seed?',
-         choices=[('The seed acts on both; the difference takes out its share.', True,
-                   'What remains is closer to the effect of attention.'),
-                  ('It doubles the number of runs.', False, 'It needs as many.'),
-                  ('It makes every gain positive.', False,
-                   'It changes the interval, not the mean.')]),
+    dict(ask='When does it help to compare runs in pairs of the same seed?',
+         choices=[('When a seed does the same to both networks.', True,
+                   'Only then the difference takes it out; in this study it does not.'),
+                  ('Always.', False,
+                   'Where the two scatter against each other the paired interval is wider.'),
+                  ('When the mean gain is small.', False,
+                   'Pairing changes the interval, not the mean.')]),
 ]
