@@ -11,6 +11,7 @@ from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+from fastcore.basics import patch
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -59,19 +60,21 @@ class AltFigure(AltImage):
         "Write the figure to a file."
         self.fig.savefig(path, **{'dpi': self.fig.get_dpi(), **kwargs})
 
-    def shown(self): # the same figure
-        "Show the figure now, once, and make it pyplot's current one, so that `plt.savefig` writes it."
+# %% ../nbs/workbench/01_plot.ipynb #shown000
+@patch
+def shown(self:AltFigure): # the same figure
+    "Show the figure now, once, and make it pyplot's current one, so that `plt.savefig` writes it."
+    display(self)
+    cell = _cell_number()
+    def later(): # as the last value of the same cell it is not shown again
+        if _cell_number() == cell: return
+        del self._ipython_display_
         display(self)
-        cell = _cell_number()
-        def later(): # as the last value of the same cell it is not shown again
-            if _cell_number() == cell: return
-            del self._ipython_display_
-            display(self)
-        self._ipython_display_ = later
-        self.fig._ipython_display_ = lambda: None # nor when pyplot shows its open figures
-        try: plt.figure(self.fig)
-        except (TypeError, ValueError): pass # a matplotlib that takes no figure from outside
-        return self
+    self._ipython_display_ = later
+    self.fig._ipython_display_ = lambda: None # nor when pyplot shows its open figures
+    try: plt.figure(self.fig)
+    except (TypeError, ValueError): pass # a matplotlib that takes no figure from outside
+    return self
 
 
 def _cell_number(): return getattr(get_ipython(), 'execution_count', None)

@@ -202,7 +202,7 @@ def _seen_by(learn, picture, original, xb):
     except Exception: return None # its opener wants another kind of file
     return box if box and _looks_alike(xb, np.asarray(original), box) else None
 
-
+# %% ../nbs/workbench/11_prepare.ipynb #prep016b
 def _looks_alike(xb, rgb, box):
     "Is what the model was given the part of the original that coordinates say? A pipeline may depend on the picture."
     x = xb[0].detach().float().mean(0).cpu().numpy()
@@ -255,7 +255,7 @@ def _mask_codes(model):
     transforms = getattr(getattr(getattr(model, 'dls', None), 'train', None), 'after_item', ())
     return next((t.codes for t in transforms if getattr(t, 'codes', None) is not None), None)
 
-
+# %% ../nbs/workbench/11_prepare.ipynb #prep026b
 def class_number(
     target, # a class name, or any other target
     names, # list of str, or None
@@ -325,8 +325,9 @@ def fetched(
     "The batch of these pictures, without running the model; random states stay."
     check_one_input(interp.learn)
     items = getattr(interp.dl.items, 'iloc', L(interp.dl.items))[idx.tolist()]
-    dl = interp.learn.dls.test_dl(items, with_labels=True, bs=len(idx), num_workers=0)
-    with no_random(): return tuple(dl.one_batch())
+    with no_random():
+        dl = interp.learn.dls.test_dl(items, with_labels=True, bs=len(idx), num_workers=0)
+        return tuple(dl.one_batch())
 
 # %% ../nbs/workbench/11_prepare.ipynb #batc0003
 def shown_pictures(

@@ -245,7 +245,7 @@ def _mixture(t):
     weights = torch.arange(t.numel(), device=t.device).cos()
     return t*weights.view(t.shape)
 
-
+# %% ../nbs/workbench/09_replay.ipynb #repl018b
 def _grids(model, rec, xb, axes):
     "name of each call -> its layout, for those that put out a grid for each image."
     prefix, found = prefix_tokens(model), {}
