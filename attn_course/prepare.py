@@ -186,7 +186,7 @@ def see(
             'A bare model does not say how it wants its pictures: give prepare=, a function from '
             'a Pillow picture to a tensor (3, h, w).')
     if isinstance(picture, (np.ndarray, Tensor)): picture = Image.fromarray(to_rgb(picture))
-    if isinstance(picture, Image.Image): picture = picture.copy() # read now, and the caller's stays as it is
+    if isinstance(picture, Image.Image): picture = picture.copy() # read now; the caller's stays
     xb, (original, orientation) = learner_batch(model, picture), _original(picture)
     box = _seen_by(model, picture, original, xb)
     if box is None: return _as_given(xb)
@@ -194,7 +194,9 @@ def see(
 
 
 def _seen_by(learn, picture, original, xb):
-    "Which part of the original a learner sees; None where its pipeline refuses coordinates, or alters more."
+    """Which part of the original a learner sees.
+
+    None where its pipeline refuses coordinates, or alters more."""
     if original is None: return None
     try:
         with _like(picture) as item:
@@ -204,12 +206,17 @@ def _seen_by(learn, picture, original, xb):
 
 # %% ../nbs/workbench/11_prepare.ipynb #prep016b
 def _looks_alike(xb, rgb, box):
-    "Is what the model was given the part of the original that coordinates say? A pipeline may depend on the picture."
+    """Is what the model was given the part of the original that coordinates say?
+
+    A pipeline may depend on the picture."""
     x = xb[0].detach().float().mean(0).cpu().numpy()
-    part = Image.fromarray(rgb).convert('L').crop([round(v) for v in box])
-    part = np.asarray(part.resize(x.shape[::-1], Image.Resampling.BILINEAR), np.float32)
-    inside = np.asarray(Image.new('L', rgb.shape[1::-1], 255).crop([round(v) for v in box]).resize(x.shape[::-1])) > 250
-    if inside.sum() < 9 or part[inside].std() < 1 or x[inside].std() == 0: return True # nothing to compare
+    edges, size = [round(v) for v in box], x.shape[::-1]
+    part = Image.fromarray(rgb).convert('L').crop(edges)
+    part = np.asarray(part.resize(size, Image.Resampling.BILINEAR), np.float32)
+    white = Image.new('L', rgb.shape[1::-1], 255) # outside of it a crop is black
+    inside = np.asarray(white.crop(edges).resize(size)) > 250
+    if inside.sum() < 9: return True # nothing to compare
+    if part[inside].std() < 1 or x[inside].std() == 0: return True # one tone: nothing either
     return np.corrcoef(x[inside], part[inside])[0, 1] > .8
 
 # %% ../nbs/workbench/11_prepare.ipynb #prep0017

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -154,7 +155,9 @@ def _sequence_first(model):
     return [n.rpartition('.')[0] or n for n, m in layers if not m.batch_first]
 
 
-def _related(name, other): return f'{name}.'.startswith(f'{other}.') or f'{other}.'.startswith(f'{name}.')
+def _related(name, other):
+    one, two = f'{name}.', f'{other}.'
+    return one.startswith(two) or two.startswith(one)
 
 # %% ../nbs/workbench/09_replay.ipynb #witn0002
 @contextmanager
@@ -309,9 +312,10 @@ def _one_for_all(model, xb, targets):
     functions = [t for t in targets if callable(t)]
     if not functions: return last_spatial_layer(model, xb)
     found = {last_spatial_layer(model, xb, fn) for fn in functions}
-    if len(found) > 1: raise ValueError(
-        f'These targets come from different layers ({few_names(sorted(found))}): say layer=, or ask '
-        'one by one.')
+    if len(found) > 1:
+        raise ValueError(
+            f'These targets come from different layers ({few_names(sorted(found))}): say layer=, '
+            'or ask one by one.')
     return found.pop()
 
 # %% ../nbs/workbench/09_replay.ipynb #repl0024
@@ -591,7 +595,8 @@ def _keep(run, rec, axes, numbers):
         try: rec.backward(number)
         except RuntimeError as e: raise ValueError(f'{e} Choose another layer.') from None
         unused = [name for name, call in last.items() if call in rec.notes]
-        if unused: raise ValueError(f'The score does not depend on {unused[0]}: choose another layer.')
+        if unused:
+            raise ValueError(f'The score does not depend on {unused[0]}: choose another layer.')
         run._grads.append({name: rec.grads[call] for name, call in last.items()})
 
 
@@ -692,7 +697,9 @@ def run_at(
     watch=(), # 'grads', 'calls'
     of_layer:bool=True, # is a layer needed at all?
 ) -> Run:
-    "A run at the layers that are meant. Raises `ValueError` where the default would not suit a score."
+    """A run at the layers that are meant.
+
+    Raises `ValueError` where the default would not suit a score."""
     if layer is not None:
         return Run(model, xb, choose_layers(model, layer, xb, targets), targets, watch)
     if not of_layer: return Run(model, xb, (), targets, watch)
@@ -775,7 +782,7 @@ def _weights(run, layer, score):
     for m in reversed(list(run.model.modules())):
         if not isinstance(m, nn.Linear): continue
         if (m.in_features, m.out_features) != (acts.shape[1], out.shape[1]): continue
-        logits = full(m(acts.to(m.weight.dtype)))
+        logits = full(F.linear(acts.to(m.weight.dtype), m.weight, m.bias)) # no hook hears of it
         scale = float(1e-3*out.abs().max())
         if torch.allclose(logits, out, rtol=1e-2, atol=scale): return full(m.weight[score.classes])
     raise ValueError(

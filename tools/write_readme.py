@@ -39,7 +39,8 @@ def output_text(
     kind = next((k for k in ('image/png', 'image/jpeg') if k in data), None)
     if kind:
         alt = re.search(r'\balt="([^"]*)"', data.get('text/html', ''))
-        path = f'nbs/images/index_{len(pictures) + 1}.{kind.removeprefix("image/").replace("jpeg", "jpg")}'
+        ending = kind.removeprefix('image/').replace('jpeg', 'jpg')
+        path = f'nbs/images/index_{len(pictures) + 1}.{ending}'
         pictures[path] = base64.b64decode(data[kind])
         return f"![{html.unescape(alt[1]) if alt else ''}]({path})"
     text = ''.join(out.get('text', data.get('text/plain', '')))
