@@ -287,13 +287,14 @@ def plot_intervals(
     alt:str='', # the finding, at least 40 characters; if empty it lists the means
     level:float=.95, # confidence of the interval
     title:str='', # the finding, over the chart
-    control:str='', # the variant that the others are compared with, drawn in grey
+    control=(), # the variants that the others are compared with, drawn in grey: a name or several
 ) -> AltFigure:
     "A row for each variant: a dot for each seed, the mean and its interval."
+    controls = [control] if isinstance(control, str) else list(control)
     fig, axes = blank_figure(size=(6, .8 + .42*len(results)))
     ax, rows = axes[0, 0], {name: mean_interval(xs, level) for name, xs in results.items()}
     for y, (name, (mean, lo, hi)) in enumerate(rows.items()):
-        colour = GREY if name == control else BLUE
+        colour = GREY if name in controls else BLUE
         ax.plot(results[name], [y]*len(results[name]), 'o', color=colour, ms=5, alpha=.4, mew=0)
         ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D', color=colour, capsize=4, ms=5)
         ax.annotate(f'{mean:.3f}', (mean, y), (0, 6), textcoords='offset points', ha='center', fontsize=9, color=INK)
@@ -301,6 +302,6 @@ def plot_intervals(
     ax.set_yticks(range(len(rows)), list(rows), color=INK)
     ax.set_ylim(len(rows) - .5, -.7)
     ax.set_xlabel(f'{xlabel} (each seed, mean and {level:.0%} interval)', color=INK)
-    ax.set_title(title, fontsize=11, loc='left', color=INK)
+    if title: fig.suptitle('\n'.join(wrap(title, 70)), x=.01, ha='left', fontsize=11, color=INK)
     said = '; '.join(f'{n} {m:.3f} ({lo:.3f} to {hi:.3f})' for n, (m, lo, hi) in rows.items())
     return AltFigure(fig, alt or f'{xlabel}, mean and {level:.0%} interval: {said}.')

@@ -2,8 +2,6 @@
 quiz."""
 import torch
 
-from attn_course.metrics import mass_inside, peak_inside
-
 # 1: from Grad-CAM to the logit --------------------------------------------------------------------
 
 def check_logit(f):
@@ -24,62 +22,92 @@ def plain_mean(m): return m.mean()
 def sum_of_cam(m): return (m*m.numel()).sum()
 
 
-# 2: difference of two classes ---------------------------------------------------------------------
+# 2: Grad-CAM itself -------------------------------------------------------------------------------
 
-def check_difference(f):
+def halves():
+    "A body and a head, in double precision."
     torch.manual_seed(0)
-    acts, a, b = torch.rand(2, 3, 4, 5), torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
-    want, got = (acts*(a - b)).sum(1), f(acts, a, b)
-    if got.shape != want.shape:
-        return (f'A map has the shape (bs, h, w), here (2, 4, 5), yours is {tuple(got.shape)}: sum '
-                'over the channels.')
-    if torch.allclose(got, want.relu(), atol=1e-5):
-        return 'The negative part is gone: it is where the picture speaks for b, so use no ReLU.'
-    if torch.allclose(got, -want, atol=1e-5):
-        return 'The sign is turned: positive should mean for a.'
-    averaged = torch.einsum('bchw,bc->bhw', acts, (a - b).mean((2, 3)))
-    if torch.allclose(got, averaged, atol=1e-5):
-        return ('You average the gradients over the places, as Grad-CAM does; HiResCAM multiplies '
-                'place by place.')
-    if not torch.allclose(got, want, atol=1e-5):
-        return (f'Not the HiResCAM of the difference: its first number is {want[0, 0, 0]:.4f} '
-                f'here, yours is {got[0, 0, 0]:.4f}.')
+    body = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU())
+    head = torch.nn.Sequential(torch.nn.AdaptiveMaxPool2d(2), torch.nn.Flatten(),
+                               torch.nn.Linear(12, 4))
+    return body.double(), head.double(), torch.randn(2, 1, 6, 7).double()
 
-def difference_cam(acts, a, b): return (acts*(a - b)).sum(1)
-def with_relu(acts, a, b): return difference_cam(acts, a, b).relu()
-def averaged(acts, a, b): return torch.einsum('bchw,bc->bhw', acts, (a - b).mean((2, 3)))
-def over_batch(acts, a, b): return (acts*(a - b)).sum(0)
+def parts(body, head, xb, target):
+    "Activations, and the gradient of the score there."
+    acts = body(xb).detach().requires_grad_()
+    grads, = torch.autograd.grad(head(acts)[:, target].sum(), acts)
+    return acts.detach(), grads
+
+def weighted(acts, weights): return torch.einsum('bchw,bc->bhw', acts, weights)
+
+def plausible_mistakes(acts, grads):
+    "What a map may be instead of Grad-CAM, and what to say then."
+    return [
+        (weighted(acts, grads.mean((2, 3))), 'The negative part is left: Grad-CAM takes the relu.'),
+        (weighted(acts, grads.sum((2, 3))).relu(),
+         'A weight is the mean of the gradient, not its sum.'),
+        ((acts*grads).sum(1).relu(), 'Average the gradient over the places before you multiply.'),
+        ((acts*grads).sum(1), 'Average the gradient over the places before you multiply.')]
+
+def check_gradcam(f):
+    body, head, xb = halves()
+    acts, grads = parts(body, head, xb, 2)
+    want, got = weighted(acts, grads.mean((2, 3))).relu(), f(body, head, xb, 2)
+    if not isinstance(got, torch.Tensor) or got.shape != want.shape:
+        return f'A map per image is wanted, (bs, h, w), here {tuple(want.shape)}.'
+    if any(p.grad is not None for m in (body, head) for p in m.parameters()):
+        return "A parameter's .grad has changed: use torch.autograd.grad instead of backward()."
+    if torch.allclose(got, want, atol=1e-9): return None
+    for wrong, words in plausible_mistakes(acts, grads):
+        if torch.allclose(got, wrong, atol=1e-9): return words
+    return f'Not Grad-CAM: its largest value is {want.max():.4f} here, yours {got.max():.4f}.'
+
+def my_grad_cam(body, head, xb, target):
+    acts, grads = parts(body, head, xb, target)
+    return weighted(acts, grads.mean((2, 3))).relu()
+
+def without_relu(body, head, xb, target):
+    acts, grads = parts(body, head, xb, target)
+    return weighted(acts, grads.mean((2, 3)))
+
+def place_by_place(body, head, xb, target):
+    acts, grads = parts(body, head, xb, target)
+    return (acts*grads).sum(1)
+
+def by_backward(body, head, xb, target):
+    acts = body(xb)
+    acts.retain_grad()
+    head(acts)[:, target].sum().backward()
+    return weighted(acts, acts.grad.mean((2, 3))).relu().detach()
 
 
-# 3: the best layer --------------------------------------------------------------------------------
+# 3: how far apart ---------------------------------------------------------------------------------
 
-def layers():
-    """Layer 'broad' has its peaks on the object and most of its mass beside it; 'bright' is strong
-    and off; 'last' is off."""
-    masks = torch.zeros(2, 4, 4).bool()
-    masks[:, 0, 0] = True
-    broad = torch.full((2, 4, 4), .9)
-    broad[:, 0, 0] = 1
-    last = torch.zeros(2, 4, 4)
-    last[0, 0, 0], last[1, 3, 3] = 1, 1
-    bright = torch.zeros(2, 4, 4)
-    bright[:, 3, 3] = 100
-    return {'bright': (bright, masks), 'broad': (broad, masks), 'last': (last, masks)}
+def check_apart(f):
+    a, b = torch.zeros(3, 4), torch.zeros(3, 4)
+    a[0, 0], b[2, 3] = 5, 1
+    got, same = float(f(a, b)), float(f(a, a*2))
+    if same != 0: return 'Two maps with the same peak are 0 apart.'
+    if abs(got - 13**.5) < 1e-6: return "Divide by the picture's diagonal, here 5 cells."
+    if abs(got - 1) < 1e-6:
+        return 'Corner cells of a 3 by 4 map: their centres are less than a diagonal apart.'
+    if abs(got - 13**.5/5) > 1e-6:
+        return (f'From (0, 0) to (2, 3) it is {13**.5/5:.3f} of the diagonal of 3 by 4 cells, '
+                f'yours {got:.3f}.')
 
-def check_best(f):
-    got = f(layers())
-    if got == 'last':
-        return ("You choose 'last': by the share of the mass it wins (or did you take the last "
-                "one?), but the pointing game asks for the peak.")
-    if got == 'bright':
-        return ("You choose 'bright': compare where the peaks are, not how high (or did you take "
-                "the smallest?).")
-    if got != 'broad':
-        return f"The layer that wins the pointing game is 'broad', you return {got!r}."
+def peaks(a, b): return [divmod(int(m.argmax()), a.shape[1]) for m in (a, b)]
 
-def best_layer(table): return max(table, key=lambda n: peak_inside(*table[n]).float().mean().item())
-def by_mass(table): return max(table, key=lambda n: mass_inside(*table[n]).mean().item())
-def by_height(table): return max(table, key=lambda n: table[n][0].max().item())
+def apart(a, b):
+    (r, c), (s, d) = peaks(a, b)
+    return ((r - s)**2 + (c - d)**2)**.5/(a.shape[0]**2 + a.shape[1]**2)**.5
+
+def in_cells(a, b):
+    (r, c), (s, d) = peaks(a, b)
+    return ((r - s)**2 + (c - d)**2)**.5
+
+def between_corners(a, b):
+    (r, c), (s, d) = peaks(a, b)
+    return ((r - s)**2 + (c - d)**2)**.5/((a.shape[0] - 1)**2 + (a.shape[1] - 1)**2)**.5
 
 
 exercises = {
@@ -90,17 +118,16 @@ exercises = {
         wrong=[(plain_mean, 'multiply by the number of places'),
                (sum_of_cam, 'its mean over the places')]),
     '07.2': dict(
-        stars=2, check=check_difference, solution=difference_cam,
-        hints=['The gradient of a difference is the difference of the gradients.',
-               'HiResCAM multiplies activations and gradients place by place and adds up the '
-               'channels (dimension 1).'],
-        wrong=[(with_relu, 'no ReLU'), (averaged, 'place by place'),
-               (over_batch, 'sum over the channels')]),
+        stars=2, check=check_gradcam, solution=my_grad_cam,
+        hints=['Run the body, then the head on its output, and pick the score of the class.',
+               'torch.autograd.grad(score.sum(), acts) returns a tuple; average over the places.'],
+        wrong=[(without_relu, 'takes the relu'), (place_by_place, 'before you multiply'),
+               (by_backward, '.grad has changed')]),
     '07.3': dict(
-        stars=3, check=check_best, solution=best_layer,
-        hints=['peak_inside(maps, masks) says for each image whether the peak is on the object.',
-               'max(table, key=...) returns the name with the largest mean.'],
-        wrong=[(by_mass, 'asks for the peak'), (by_height, 'where the peaks are')]),
+        stars=3, check=check_apart, solution=apart,
+        hints=['divmod(int(m.argmax()), width) gives the row and the column of a peak.',
+               'Pythagoras twice: for the distance, and for the diagonal of h by w cells.'],
+        wrong=[(in_cells, 'Divide by'), (between_corners, 'less than a diagonal')]),
 }
 
 quiz = [
@@ -114,7 +141,7 @@ quiz = [
                   ('Only heads without a bias.', False,
                    'The bias is one number for all places; it just has to be added.')]),
     dict(ask='Why does Grad-CAM average the gradient over the places?',
-         choices=[('To get one weight a channel, as CAM has.', True,
+         choices=[('To get one weight per channel, as CAM has.', True,
                    'That is what makes it equal to CAM, up to a factor, on a pooling head.'),
                   ('To save memory.', False, 'The gradient has been computed by then anyway.'),
                   ('Because gradients are noisy.', False,
