@@ -8,7 +8,9 @@ from attn_course.exercise import *
 from attn_course.study import *
 from attn_course.metrics import *
 from attn_course.capture import *
+from attn_course.replay import *
 from attn_course.places import *
+from attn_course.prepare import *
 from attn_course.attention import *
 from attn_course.spatial import *
 from attn_course.channel import *

@@ -1,8 +1,10 @@
-"Exercises of chapter 6, capture: checkers, hints, solutions, plausible wrong answers, quiz."
+"Exercises of chapter 6, hooks: checkers, hints, solutions, plausible wrong answers, quiz."
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
-from attn_course.capture import capture, find_layers
+from attn_course.capture import capture
 
 # 1: count hooks ----------------------------------------------------------------------------------
 
@@ -28,7 +30,78 @@ def count_top_only(model): return len(model._forward_hooks) + len(model._forward
 def count_forward_only(model): return sum(len(m._forward_hooks) for m in model.modules())
 
 
-# 2: dead channels --------------------------------------------------------------------------------
+# 2: watch ----------------------------------------------------------------------------------------
+
+class Refuses(nn.Module):
+    "A module that takes no hook."
+    def register_forward_hook(self, *args, **kwargs): raise RuntimeError('no hook here')
+
+def left_over(net): return sum(len(m._forward_hooks) for m in net.modules())
+
+def recorded(f):
+    "What the context manager keeps of a network that works in place, and hooks left afterwards."
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(2, 1, 1))
+    nn.init.constant_(net[0].weight, -1)
+    nn.init.zeros_(net[0].bias)
+    with f([net[0], net[2]]) as outputs: net(torch.ones(1, 1, 2, 2))
+    return outputs, left_over(net)
+
+def hooks_after_failure(f, layers, net):
+    try:
+        with f(layers): net(torch.ones(1, 3, 2, 2)) # three channels instead of one
+    except RuntimeError: pass
+    return left_over(net)
+
+def check_watch(f):
+    outputs, left = recorded(f)
+    if len(outputs) != 2: return f'Two layers ran, {len(outputs)} outputs were kept.'
+    if left: return 'Hooks are left on the layers: remove them at the end.'
+    if outputs[0].requires_grad: return 'The outputs still carry their graph: detach them.'
+    if outputs[0].max() > -.5: return 'The next layer works in place: keep a copy of each output.'
+    net = nn.Sequential(nn.Conv2d(1, 2, 1))
+    if hooks_after_failure(f, [net[0]], net):
+        return 'After an exception in the forward the hooks are still on: remove them in finally.'
+    if hooks_after_failure(f, [net[0], Refuses()], net):
+        return 'When the second hook cannot be attached the first stays on: attach inside try.'
+
+@contextmanager
+def watch(layers):
+    outputs, handles = [], []
+    def note(layer, args, out): outputs.append(out.detach().clone())
+    try:
+        for layer in layers: handles.append(layer.register_forward_hook(note))
+        yield outputs
+    finally:
+        for handle in handles: handle.remove()
+
+@contextmanager
+def without_copy(layers):
+    outputs = []
+    def note(layer, args, out): outputs.append(out.detach())
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try: yield outputs
+    finally:
+        for handle in handles: handle.remove()
+
+@contextmanager
+def without_finally(layers):
+    outputs = []
+    def note(layer, args, out): outputs.append(out.detach().clone())
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    yield outputs
+    for handle in handles: handle.remove()
+
+@contextmanager
+def attached_before(layers):
+    outputs = []
+    def note(layer, args, out): outputs.append(out.detach().clone())
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try: yield outputs
+    finally:
+        for handle in handles: handle.remove()
+
+
+# 3: silent channels ------------------------------------------------------------------------------
 
 def half_dead():
     "A 1x1 convolution with 4 channels: two dead, one alive in one image only, one alive in both."
@@ -38,65 +111,29 @@ def half_dead():
         net[0].bias[:] = torch.tensor([0., 0, -1, -1.5])
     return net, torch.tensor([1., 2.]).view(2, 1, 1, 1).expand(2, 1, 3, 3)
 
-def check_dead(f):
-    got = f(*half_dead(), '1')
-    if got == 3:
-        return ('You count a channel as dead that is alive in the second image: it must be dead '
-                'for every image.')
-    if got in (5, 2.5): return 'You count each image on its own: reduce over the batch as well.'
-    if got != 2: return f'The test layer has 2 dead channels, you count {got}.'
+def check_silent(f):
+    got = f(*half_dead(), '[01]')
+    if not isinstance(got, dict) or set(got) != {'0', '1'}:
+        return 'Return a dictionary with an entry for each layer that matches, here 0 and 1.'
+    share = float(got['1'])
+    if share == 2: return 'You count the channels: divide by how many there are.'
+    if share == .75: return 'A channel must be silent in every picture: look at all of them.'
+    if share == .625: return 'Reduce over the pictures as well as over the places.'
+    if share != .5: return f'Two of four channels are silent in layer 1, you return {share}.'
 
-def dead_channels(model, xb, layer):
-    with torch.no_grad(), capture(model, layer) as rec: model(xb)
-    return int((rec.acts[layer].amax((0, 2, 3)) <= 0).sum())
+def silent(model, xb, pattern):
+    with torch.no_grad(), capture(model, pattern) as rec: model(xb)
+    return {n: (a.amax((0, 2, 3)) <= 0).float().mean().item() for n, a in rec.acts.items()}
 
-def dead_in_first_image(model, xb, layer): return dead_channels(model, xb[:1], layer)
+def first_picture(model, xb, pattern): return silent(model, xb[:1], pattern)
 
-def dead_per_image(model, xb, layer):
-    with torch.no_grad(), capture(model, layer) as rec: model(xb)
-    return int((rec.acts[layer].amax((2, 3)) <= 0).sum())
+def per_picture(model, xb, pattern):
+    with torch.no_grad(), capture(model, pattern) as rec: model(xb)
+    return {n: (a.amax((2, 3)) <= 0).float().mean().item() for n, a in rec.acts.items()}
 
-
-# 3: does the gradient predict? -------------------------------------------------------------------
-
-def linear_net(scale):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(),
-                        nn.Linear(64, 5)).double()
-    with torch.no_grad(): net[3].weight *= scale
-    return net, torch.randn(1, 3, 8, 8, dtype=torch.double), '0', 2
-
-def check_error(f):
-    torch.manual_seed(0)
-    smooth = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 5)).double()
-    x = torch.randn(1, 3, 8, 8, dtype=torch.double)
-    linear, curved = f(*linear_net(1)), f(smooth, x, '0', 2)
-    if not isinstance(linear, float): return f'Return one number, not {type(linear).__name__}.'
-    if not linear < 1e-6:
-        return (f'On a linear network the gradient is exact, yet your error is {linear:.3g}: '
-                'compare signed changes.')
-    smooth[3].weight.data *= 1e6
-    if f(smooth, x, '0', 2) > 1e3*max(curved, 1e-6):
-        return 'Your error grows with the scale of the scores: divide by the predicted change.'
-    if curved == 0:
-        return ('On a curved network the prediction cannot be exact: is the step added to the '
-                'layer at all?')
-
-def gradient_error(model, xb, layer, target, size=1e-3, relative=True, signed=True):
-    with capture(model, layer, grads=True) as rec:
-        before = model(xb)[:, target].sum()
-        rec.backward(before)
-    step = size*torch.randn_like(rec.acts[layer])
-    def moves(layer, args, out): return out + step
-    handle = find_layers(model, layer)[layer].register_forward_hook(moves)
-    try: moved = model(xb)[:, target].sum() - before
-    finally: handle.remove()
-    predicted = (rec.grads[layer]*step).sum() if signed else (rec.grads[layer]*step).abs().sum()
-    error = (moved - predicted).detach().abs()
-    return float(error/predicted.abs() if relative else error)
-
-def absolute_error(*args): return gradient_error(*args, relative=False)
-def unsigned_error(*args): return gradient_error(*args, signed=False)
+def counted(model, xb, pattern):
+    with torch.no_grad(), capture(model, pattern) as rec: model(xb)
+    return {n: (a.amax((0, 2, 3)) <= 0).sum().item() for n, a in rec.acts.items()}
 
 
 exercises = {
@@ -106,17 +143,18 @@ exercises = {
                'Each module keeps its hooks in _forward_hooks and _forward_pre_hooks.'],
         wrong=[(count_top_only, 'walk over model.modules()'), (count_forward_only, 'pre-hook')]),
     '06.2': dict(
-        stars=2, check=check_dead, solution=dead_channels,
-        hints=['Capture the layer, then look at rec.acts[layer], of shape (bs, channels, h, w).',
-               'A channel is dead when its largest value over images, rows and columns is not '
-               'above 0.'],
-        wrong=[(dead_in_first_image, 'every image'), (dead_per_image, 'over the batch')]),
+        stars=2, check=check_watch, solution=watch,
+        hints=['The hook detaches and clones; the list it appends to is what you yield.',
+               'Only what happens after try is undone by finally: attach the hooks there.'],
+        wrong=[(without_copy, 'keep a copy'), (without_finally, 'remove them in finally'),
+               (attached_before, 'attach inside try')]),
     '06.3': dict(
-        stars=3, check=check_error, solution=gradient_error,
-        hints=['A forward hook that returns a tensor replaces the output: return out + step.',
-               'The predicted change is (rec.grads[layer]*step).sum(), with its sign.'],
-        wrong=[(absolute_error, 'divide by the predicted change'),
-               (unsigned_error, 'signed changes')]),
+        stars=3, check=check_silent, solution=silent,
+        hints=['Capture the layers by their pattern, then go through rec.acts.items().',
+               'A channel is silent when its largest value over pictures and places is not '
+               'above 0.'],
+        wrong=[(first_picture, 'look at all of them'), (per_picture, 'Reduce over the pictures'),
+               (counted, 'divide by how many')]),
 }
 
 quiz = [
