@@ -25,7 +25,7 @@ def cam(
     "Class activation map: channels weighted by the linear layer (Zhou et al. 2015, equation 2)."
     return torch.einsum('bchw,bc->bhw', acts, weights)
 
-# %% ../nbs/07_cam.ipynb #cam70046
+# %% ../nbs/07_cam.ipynb #cam70047
 def grad_cam(
     acts:Tensor, # (bs, c, h, w) activations
     grads:Tensor, # (bs, c, h, w) gradients of the score at these activations
@@ -33,7 +33,7 @@ def grad_cam(
     "Channels weighted by their mean gradient, positive part (Selvaraju et al. 2016, equations 1 and 2)."
     return torch.einsum('bchw,bc->bhw', acts, grads.mean((2, 3))).relu()
 
-# %% ../nbs/07_cam.ipynb #cam70057
+# %% ../nbs/07_cam.ipynb #cam70058
 @dataclass
 class Method:
     "A heatmap method: a pure function from what it needs to maps (bs, h, w)."
@@ -63,7 +63,7 @@ def register_method(
 register_method('cam', 'acts', 'weights', targets='class')(cam)
 register_method('gradcam', 'acts', 'grads')(grad_cam);
 
-# %% ../nbs/07_cam.ipynb #cam70058
+# %% ../nbs/07_cam.ipynb #cam70059
 @register_method('hirescam', 'acts', 'grads')
 def hires_cam(
     acts:Tensor, # (bs, c, h, w) activations
@@ -72,7 +72,7 @@ def hires_cam(
     "Gradient times activation, place by place, summed over channels (Draelos, Carin 2020)."
     return (acts*grads).sum(1)
 
-# %% ../nbs/07_cam.ipynb #cam70060
+# %% ../nbs/07_cam.ipynb #cam70061
 @register_method('layercam', 'acts', 'grads')
 def layer_cam(acts:Tensor, grads:Tensor) -> Tensor: # (bs, c, h, w) each -> (bs, h, w), none below 0
     "Positive gradient times activation, place by place, positive part of the sum (Jiang et al. 2021)."
@@ -105,7 +105,7 @@ def eigen_cam(acts:Tensor) -> Tensor: # (bs, c, h, w) -> (bs, h, w), positive su
     signed = vector*strength*torch.where(vector.sum(1, keepdim=True) < 0, -1, 1)*size[:, 0, 0]
     return signed.unflatten(1, acts.shape[2:])
 
-# %% ../nbs/07_cam.ipynb #cam70061
+# %% ../nbs/07_cam.ipynb #cam70062
 @register_method('scorecam', 'acts', 'images', 'rerun')
 def score_cam(
     acts:Tensor, # (bs, c, h, w) activations
@@ -136,7 +136,7 @@ def ablation_cam(
         maps.append(torch.einsum('chw,c->hw', act, lost/whole.abs().clamp(min=1e-12)).relu())
     return torch.stack(maps)
 
-# %% ../nbs/07_cam.ipynb #cam70063
+# %% ../nbs/07_cam.ipynb #cam70064
 def heatmaps(
     model, # a model of images, or a fastai learner
     xb:Tensor, # (bs, channels, H, W) images, prepared as the model expects them
@@ -164,7 +164,7 @@ def heatmaps(
     (result.method, result.layer, result.target), result.out = key, maps.out
     return result
 
-# %% ../nbs/07_cam.ipynb #cam70064
+# %% ../nbs/07_cam.ipynb #cam70065
 class MapDict(dict):
     "Maps (bs, h, w) by (method, layer, target); `out` holds the model's outputs."
     def __init__(self,
