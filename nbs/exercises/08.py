@@ -156,7 +156,7 @@ quiz = [
                   ('The tag can be predicted from the label.', False,
                    'It shows the shortcut exists, not that the model takes it.')]),
     dict(ask='What does the map for the difference of prediction and target show?',
-         choices=[('Which places tipped the balance between the two.', True,
+         choices=[('Which places speak for the one class rather than the other.', True,
                    'Red for the prediction, blue for the truth.'),
                   ('Where the model is uncertain.', False,
                    'A place can speak strongly for both; the difference is then small.'),
