@@ -216,7 +216,7 @@ class AttentionRecorder(Callback):
     def __init__(self,
         pictures:int=64, # how many validation pictures to look at, at most
     ):
-        self.pictures, self.rows = pictures, []
+        self.pictures, self.rows, self.trained = pictures, [], False
 
     def before_fit(self):
         "Choose the pictures."
@@ -225,21 +225,23 @@ class AttentionRecorder(Callback):
         dl = self.dls.valid if len(self.dls.valid) else self.dls.train
         with no_random(): b = dl.one_batch()
         inputs = b[:getattr(self.dls, 'n_inp', max(1, len(b) - 1))]
-        self.rows, self.batch = [], apply(lambda t: t[:self.pictures], inputs)
+        self.batch, self.trained = apply(lambda t: t[:self.pictures], inputs), False
+
+    def before_train(self):
+        if not self.trained: self.rows = [] # a new training; validating keeps the table
+        self.trained = True
 
     def after_epoch(self):
         "Run the model over the pictures and note what its attention does."
+        if not self.trained: return
         with undisturbed(self.model), torch.no_grad(), capture(self.model) as rec:
             self.model(*self.batch)
             if not rec.gates and not rec.attn: raise ValueError(
                 'There is no gate and no attention to record: use add_attention first.')
-        seen = [(name, gate_summary(gate)) for name, gate in rec.gates.items()]
-        seen += [(name, map_summary(attn)) for name, attn in rec.attn.items()]
-        self.rows += [dict(epoch=self.epoch, layer=name, **summary) for name, summary in seen]
+        self.rows += [dict(epoch=self.epoch, layer=name, **summary) for name, summary in _summaries(rec)]
 
     def table(self) -> pd.DataFrame: # a row for each epoch and layer
-        """epoch, layer; for gates mean and variation over pictures; for maps entropy in nats and
-        the largest it can be."""
+        "Epoch, layer; of gates mean and variation over pictures, of maps entropy and its bound in nats."
         return pd.DataFrame(self.rows)
 
 # %% ../nbs/05_attach.ipynb #summ0001
@@ -257,3 +259,9 @@ def map_summary(
     "How widely attention is spread."
     most = torch.tensor(attn.shape[-1]).log().item()
     return dict(entropy=attention_entropy(attn.float()).mean().item(), most=most)
+
+
+def _summaries(rec):
+    "What a capture saw of attention: pairs (layer, summary)."
+    gates = [(name, gate_summary(gate)) for name, gate in rec.gates.items()]
+    return gates + [(name, map_summary(attn)) for name, attn in rec.attn.items()]

@@ -55,9 +55,18 @@ def check(
     except KeyError: return Verdict(False, f"There is no exercise {number!r}; numbers look like '07.2'.")
     except Exception as e: return Verdict(False, f'The exercise file cannot be read: {e}')
     if answer is None: return Verdict(False, 'Not answered yet: give your answer to check().', tuple(exercise['hints']))
+    if _unwritten(answer): return Verdict(
+        False, 'Not written yet: put your answer in the place of the three dots.', tuple(exercise['hints']))
     try: wrong = exercise['check'](answer)
     except Exception as e: wrong = f'Your answer raised {type(e).__name__}: {e}'
     return Verdict(False, wrong, tuple(exercise['hints'])) if wrong else Verdict(True, 'Right.')
+
+# %% ../nbs/workbench/05_exercise.ipynb #blnk0001
+def _blank(): ...
+
+
+def _unwritten(answer): # a function whose body is still the three dots
+    return getattr(getattr(answer, '__code__', None), 'co_code', None) == _blank.__code__.co_code
 
 
 def _load(chapter, start=None): return runpy.run_path(str(find_exercises(chapter, start)))

@@ -8,7 +8,7 @@ __all__ = ['show_heatmap', 'Case', 'Explained', 'explain', 'top_losses_figure', 
 # %% ../nbs/08_interpret.ipynb #int80002
 from dataclasses import dataclass
 
-import fastai.callback.progress # with which fastai's learners have no_bar
+import fastai.callback.progress # importing it gives every learner the method no_bar
 import torch
 from fastai.interpret import Interpretation
 from fastai.learner import Learner
@@ -28,7 +28,7 @@ from .render import at_height, overlay, picture_strip
 from .replay import as_list, loss_target, most_missed, said
 from .widgets import ParamExplorer, describe_map
 
-# %% ../nbs/08_interpret.ipynb #int80032
+# %% ../nbs/08_interpret.ipynb #int80035
 def show_heatmap(
     model, # a fastai learner, or a bare model together with `prepare`
     picture, # whatever `learn.predict` takes: path, Pillow picture, array ...; tensors too
@@ -58,7 +58,7 @@ def show_heatmap(
     figure.maps, figure.box = {t: m[0] for t, m in zip(titles, maps.values())}, sight.box
     return figure
 
-# %% ../nbs/08_interpret.ipynb #int80033
+# %% ../nbs/08_interpret.ipynb #int80036
 def _targets(target): return ['pred' if t is None else t for t in as_list(target)]
 
 
@@ -70,7 +70,7 @@ def _different(titles):
 
 def _flagged(titles, maps): return [f'{t} (flat)' if is_flat(m) else t for t, m in zip(titles, maps)]
 
-# %% ../nbs/08_interpret.ipynb #int80040
+# %% ../nbs/08_interpret.ipynb #int80045
 @dataclass
 class Case:
     "Pictures with their truths, and what is asked of them."
@@ -92,7 +92,7 @@ class Explained:
     panels:list # for each picture, pairs (picture, title) that stand between it and its maps
     words:list # for each picture, (what was said, what is true)
 
-# %% ../nbs/08_interpret.ipynb #int80041
+# %% ../nbs/08_interpret.ipynb #int80046
 _dispatch = Dispatcher()
 
 
@@ -120,7 +120,7 @@ def explain(x:TensorImageBase, y:TensorCategory, case:Case): # one label per pic
 def explain(x:TensorImageBase, y:TensorMultiCategory, case:Case): # zeros and ones for each class
     return _explain_labels(case, most_missed(y.as_subclass(Tensor)))
 
-# %% ../nbs/08_interpret.ipynb #int80042
+# %% ../nbs/08_interpret.ipynb #int80047
 def _explain_labels(case, truth):
     "Maps, titles and words for labels; `truth` is a function from outputs to classes (bs,)."
     names, method, loss = class_names(case.learn), case.method or 'gradcam', case.learn.loss_func
@@ -141,7 +141,7 @@ def _explain_labels(case, truth):
     words = list(zip(shown_words(case.dl, (case.batch[0], decoded)), shown_words(case.dl, case.batch)))
     return Explained(method, list(maps.values()), asked, [[] for _ in words], words)
 
-# %% ../nbs/08_interpret.ipynb #int80043
+# %% ../nbs/08_interpret.ipynb #int80048
 def _figure(case, alt, size=2., nrows=0, ncols=0, figsize=(), title='', **kwargs):
     "Explain a case by the types of its batch, and draw it."
     if len(case.batch) != 2: raise ValueError(
@@ -169,7 +169,7 @@ def _said(found, case, i):
     loss = '' if case.losses is None else f', loss {float(case.losses[i]):.2f}'
     return f'{true}{loss}' if guess == true else f'{true}, read as {guess}{loss}'
 
-# %% ../nbs/08_interpret.ipynb #int80044
+# %% ../nbs/08_interpret.ipynb #int80049
 def top_losses_figure(
     interp:Interpretation, # from `Interpretation.from_learner(learn)`
     k=9, # how many losses, or a list of ranks; None: all
@@ -199,7 +199,7 @@ def results_figure(
     batch = tuple(o[:max_n] for o in dl.one_batch())
     return _figure(Case(learn, dl, batch, None, _targets(target), method, layer), f'{len(batch[0])} pictures', **kwargs)
 
-# %% ../nbs/08_interpret.ipynb #int80046
+# %% ../nbs/08_interpret.ipynb #int80050
 _fastai_plot_top_losses = getattr(Interpretation.plot_top_losses, 'original', Interpretation.plot_top_losses)
 _fastai_show_results = getattr(Learner.show_results, 'original', Learner.show_results)
 
@@ -232,7 +232,7 @@ def show_results(self:Learner,
 Interpretation.plot_top_losses.original = _fastai_plot_top_losses
 Learner.show_results.original = _fastai_show_results
 
-# %% ../nbs/08_interpret.ipynb #int80054
+# %% ../nbs/08_interpret.ipynb #int80058
 _ASKED = {'prediction': 'pred', 'truth': 'targ', 'difference': 'difference'}
 
 

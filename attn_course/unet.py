@@ -19,6 +19,7 @@ from fastai.vision.learner import unet_learner
 from torch import Tensor, nn
 
 from .cam import heatmaps
+from .capture import network_of
 from .interpret import Case, Explained, explain, top_losses_figure
 from .plot import AltFigure
 from .prepare import class_names, class_number, shown_pictures
@@ -96,13 +97,20 @@ def _gated_blocks(model): return {n: m for n, m in model.named_modules() if isin
 
 # %% ../nbs/09_unet.ipynb #d1179a96
 def add_attention_gates(
-    model:nn.Module, # fastai's `DynamicUnet`; changed in place
-) -> nn.Module: # the same model, with the same outputs as before
+    model, # fastai's `DynamicUnet`, or its learner, whose optimiser then knows the gates; changed in place
+): # the same model or learner, with the same outputs as before
     "Put an attention gate on every shortcut. Raises `ValueError` for a model without shortcuts and for one that has gates."
-    if _gated_blocks(model): raise ValueError('This U-Net has attention gates already: use remove_attention_gates first.')
-    blocks = _unet_blocks(model)
-    if not blocks: raise ValueError(f"No shortcut in this {type(model).__name__}: looked for the UnetBlock of fastai's DynamicUnet.")
-    for name, block in blocks.items(): _exchange(model, name, GatedBlock(block).to(block.bn.weight.device).train(block.training))
+    net = network_of(model)
+    if _gated_blocks(net): raise ValueError('This U-Net has attention gates already: use remove_attention_gates first.')
+    blocks = _unet_blocks(net)
+    if not blocks: raise ValueError(f"No shortcut in this {type(net).__name__}: looked for the UnetBlock of fastai's DynamicUnet.")
+    for name, block in blocks.items():
+        like = block.bn.weight
+        _exchange(net, name, GatedBlock(block).to(like.device, like.dtype).train(block.training))
+    if isinstance(model, Learner) and model.opt is not None:
+        frozen = model.opt.frozen_idx
+        model.create_opt()
+        if frozen: model.freeze_to(frozen)
     return model
 
 
@@ -124,12 +132,7 @@ def attention_unet_learner(
 ) -> Learner:
     "fastai's `unet_learner` with attention gates."
     learn = unet_learner(dls, arch, **kwargs)
-    frozen = learn.opt is not None
-    if gates: add_attention_gates(learn.model)
-    if gates and frozen:
-        learn.opt = None # it knows nothing of the gates
-        learn.freeze()
-    return learn
+    return add_attention_gates(learn) if gates else learn
 
 # %% ../nbs/09_unet.ipynb #31b55ac3
 def segment_score(
@@ -163,6 +166,8 @@ def decoder_layer(
 # %% ../nbs/09_unet.ipynb #dcb2a1c9
 def _worst_pair(preds, targs):
     "The most frequent confusion of each image: (class said, true class), (bs,) each; alike where nothing is wrong."
+    if preds.shape[1] < 2: raise ValueError(
+        f'Masks need a score for each of two classes or more, this model gives {tuple(preds.shape)}.')
     n, guess, true = preds.shape[1], preds.argmax(1), targs.as_subclass(Tensor).long().to(preds.device)
     known = (true >= 0) & (true < n) # pixels without a label do not count
     def worst(g, t, ok):
