@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .capture import network_of, undisturbed
-from .replay import (NEEDS, Run, as_list, check_grids, full, image_batch, register_need, run_at,
-                                said, without)
+from .replay import NEEDS, Run, as_list, check_grids, full, image_batch
+
+# %% ../nbs/07_cam.ipynb #imp00002
+from .replay import run_at, said, without
 
 # %% ../nbs/07_cam.ipynb #cam70018
 def cam(
@@ -30,7 +32,7 @@ def grad_cam(
     acts:Tensor, # (bs, c, h, w) activations
     grads:Tensor, # (bs, c, h, w) gradients of the score at these activations
 ) -> Tensor: # (bs, h, w), no value below 0
-    "Channels weighted by their mean gradient, positive part (Selvaraju et al. 2016, equations 1 and 2)."
+    "Channels weighted by their mean gradient, positive part (Selvaraju et al. 2016, eq. 1, 2)."
     return torch.einsum('bchw,bc->bhw', acts, grads.mean((2, 3))).relu()
 
 # %% ../nbs/07_cam.ipynb #cam70058
@@ -52,8 +54,10 @@ def register_method(
 ): # a decorator that leaves the function as it is
     "Add a heatmap method to `METHODS`. Raises `ValueError` for a need that nobody has registered."
     unknown = [n for n in needs if n not in list(NEEDS)]
-    if unknown or not needs: raise ValueError(f'Unknown needs {unknown}; name some of {", ".join(NEEDS)}.')
-    if targets not in ('any', 'class'): raise ValueError(f"targets is 'any' or 'class', not {targets!r}.")
+    if unknown or not needs:
+        raise ValueError(f'Unknown needs {unknown}; name some of {", ".join(NEEDS)}.')
+    if targets not in ('any', 'class'):
+        raise ValueError(f"targets is 'any' or 'class', not {targets!r}.")
     def add(fn):
         if not callable(fn): raise ValueError(f'A method is a function of its needs, not {fn!r}.')
         METHODS[name] = Method(name, fn, needs, targets)
@@ -61,7 +65,7 @@ def register_method(
     return add
 
 register_method('cam', 'acts', 'weights', targets='class')(cam)
-register_method('gradcam', 'acts', 'grads')(grad_cam);
+register_method('gradcam', 'acts', 'grads')(grad_cam)
 
 # %% ../nbs/07_cam.ipynb #cam70059
 @register_method('hirescam', 'acts', 'grads')
@@ -75,32 +79,32 @@ def hires_cam(
 # %% ../nbs/07_cam.ipynb #cam70061
 @register_method('layercam', 'acts', 'grads')
 def layer_cam(acts:Tensor, grads:Tensor) -> Tensor: # (bs, c, h, w) each -> (bs, h, w), none below 0
-    "Positive gradient times activation, place by place, positive part of the sum (Jiang et al. 2021)."
+    "Positive gradient times activation at each place, positive part (Jiang et al. 2021)."
     return (acts*grads.relu()).sum(1).relu()
 
 
 @register_method('xgradcam', 'acts', 'grads')
 def xgrad_cam(acts:Tensor, grads:Tensor) -> Tensor: # (bs, c, h, w) each -> (bs, h, w), with sign
-    "Channels weighted by their gradient's mean, itself weighted by the activations (Fu et al. 2020)."
+    "Channels weighted by their gradients, weighted by the activations (Fu et al. 2020)."
     total = acts.sum((2, 3))
     weights = (acts*grads).sum((2, 3))/torch.where(total == 0, 1, total)
     return torch.einsum('bchw,bc->bhw', acts, weights)
 
-
+# %% ../nbs/07_cam.ipynb #fam00002
 @register_method('gradcam++', 'acts', 'grads')
-def grad_cam_pp(acts:Tensor, grads:Tensor) -> Tensor: # (bs, c, h, w) each -> (bs, h, w), none below 0
+def grad_cam_pp(acts:Tensor, grads:Tensor) -> Tensor: # (bs, c, h, w) each -> (bs, h, w), >= 0
     "Positive gradients, each with its coefficient g²/(2g² + g³·ΣA) (Chattopadhyay et al. 2017)."
-    below = 2 + grads*acts.sum((2, 3), keepdim=True) # divided by g², so that tiny gradients do not vanish
+    below = 2 + grads*acts.sum((2, 3), keepdim=True) # divided by g²: tiny gradients stay
     alpha = torch.where((grads == 0) | (below == 0), 0, 1/torch.where(below == 0, 1, below))
     return torch.einsum('bchw,bc->bhw', acts, (alpha*grads.relu()).sum((2, 3))).relu()
 
-
+# %% ../nbs/07_cam.ipynb #fam00003
 @register_method('eigencam', 'acts')
 def eigen_cam(acts:Tensor) -> Tensor: # (bs, c, h, w) -> (bs, h, w), positive sum
-    "Projection of each place on the first right singular vector, not centred (Muhammad, Yeasin 2020)."
+    "Projection of places on the first right singular vector (Muhammad, Yeasin 2020)."
     size = acts.abs().amax((1, 2, 3), keepdim=True)
     places = (acts/torch.where(size > 0, size, 1)).flatten(2).transpose(1, 2) # (bs, hw, c)
-    vector = torch.linalg.eigh(places @ places.transpose(1, 2))[1][..., -1] # (bs, hw), of unit length
+    vector = torch.linalg.eigh(places @ places.transpose(1, 2))[1][..., -1] # (bs, hw), length 1
     strength = (places.transpose(1, 2) @ vector[..., None])[..., 0].norm(dim=1, keepdim=True)
     signed = vector*strength*torch.where(vector.sum(1, keepdim=True) < 0, -1, 1)*size[:, 0, 0]
     return signed.unflatten(1, acts.shape[2:])
@@ -112,7 +116,7 @@ def score_cam(
     images:Tensor, # (bs, channels, H, W) what the model was given
     rerun, # function (image number, images (n, channels, H, W)) -> scores (n,)
 ) -> Tensor: # (bs, h, w), none below 0
-    "Channels weighted by the softmax of the scores of the picture seen through them (Wang et al. 2019)."
+    "Channels weighted by softmax of the scores seen through them (Wang et al. 2019)."
     maps = []
     for n, (act, image) in enumerate(zip(acts, images)):
         masks = F.interpolate(act[:, None], image.shape[1:], mode='bilinear', align_corners=False)
@@ -141,24 +145,28 @@ def heatmaps(
     model, # a model of images, or a fastai learner
     xb:Tensor, # (bs, channels, H, W) images, prepared as the model expects them
     method='gradcam', # a name from `METHODS`, or a list
-    target=None, # class number, 'pred' (the default), tensor (bs,), function outputs -> (bs,), or a list
+    target=None, # class, 'pred' (the default), tensor (bs,), function outputs -> (bs,), or a list
     layer=None, # name or submodule, or a list; None: the last whose places the score depends on
 ): # (bs, h, w) raw maps with attributes method, layer, target, out; or, for a list, a `MapDict`
     """Which places carried the score. Runs the model once, in eval mode, and leaves it as it was.
 
-    The layer of a method that looks at none is None. Raises `ValueError` for an unknown method, layer or class,
-    for what is no batch of images, and for activations, scores or maps that are not finite or no grid."""
-    net, listed = network_of(model), any(isinstance(a, (list, tuple)) for a in (method, target, layer))
+    The layer of a method that looks at none is None. Raises `ValueError` for an unknown method,
+    layer or class, for what is no batch of images, and for activations, scores or maps that are
+    not finite or no grid."""
+    net = network_of(model)
+    listed = any(isinstance(a, (list, tuple)) for a in (method, target, layer))
     xb, methods = image_batch(net, xb), [_known(name) for name in as_list(method)]
     targets = [torch.as_tensor(t) if hasattr(t, '__array_interface__') else t
                for t in as_list('pred' if target is None else target)]
     _check(methods, targets, layer)
-    watch, of_layer = {w for mt in methods for n in mt.needs for w in NEEDS[n].watch}, any(map(_of_layer, methods))
+    watch = {w for mt in methods for n in mt.needs for w in NEEDS[n].watch}
     with undisturbed(net):
-        run = run_at(net, xb, layer, targets, watch, of_layer)
+        run = run_at(net, xb, layer, targets, watch, any(map(_of_layer, methods)))
         check_grids(run)
-        maps = MapDict(run, [(mt, layer, t, score) for mt in methods for layer in (run.layers if _of_layer(mt) else [None])
-                             for t, score in zip(targets, run.scores)])
+        maps = MapDict(run, [
+            (mt, layer, t, score) for mt in methods
+            for layer in (run.layers if _of_layer(mt) else [None])
+            for t, score in zip(targets, run.scores)])
     if listed: return maps
     (key, result), = maps.items()
     (result.method, result.layer, result.target), result.out = key, maps.out
@@ -176,8 +184,9 @@ class MapDict(dict):
         for mt, layer, target, score in asked:
             with torch.no_grad(): found = mt.fn(*(NEEDS[n].fn(run, layer, score) for n in mt.needs))
             is_map = isinstance(found, Tensor) and found.ndim == 3 and len(found) == len(run.xb)
-            if not (is_map and found.is_floating_point() and torch.isfinite(found).all()): raise ValueError(
-                f'The method {mt.name!r} returned {said(found)}, not finite maps ({len(run.xb)}, h, w).')
+            if not (is_map and found.is_floating_point() and torch.isfinite(found).all()):
+                raise ValueError(f'The method {mt.name!r} returned {said(found)}, '
+                                 f'not finite maps ({len(run.xb)}, h, w).')
             self[mt.name, layer, target] = full(found.detach())
 
 
@@ -194,4 +203,5 @@ def _check(methods, targets, layer):
         raise ValueError('heatmaps needs at least one method, target and layer; a list is empty.')
     asked = [mt.name for mt in methods if mt.targets == 'class']
     if asked and any(callable(t) for t in targets):
-        raise ValueError(f'{asked[0]} needs a class as its target, not a function; gradcam takes both.')
+        raise ValueError(
+            f'{asked[0]} needs a class as its target, not a function; gradcam takes both.')
