@@ -94,7 +94,7 @@ def clean_course():
         hidden('#| hide\nfrom attn_course.exercise import check\n'
                'from attn_course.render import draw'),
         hidden('torch.manual_seed(0)'),
-        code(WEIGHTS),
+        hidden(WEIGHTS),
         code('w = weights(torch.zeros(2, 3))\nw', figure(ALT)),
         code('assert w.sum() == 2'),
         code(STUDY),
@@ -218,9 +218,17 @@ PLANTS = dict(
     ],
     short_cells=[
         add(CHAPTER, 'x = 1\n'*13),
-        add(CHAPTER, '#| export\n' + 'x = 1\n'*31),
+        insert(CHAPTER, 8, hidden('#| export\n' + 'x = 1\n'*31)),
         add(CHAPTER, '#| hide\n' + 'x = 1\n'*31),
         sub(CHAPTER, 'torch.manual_seed(0)', 'torch.manual_seed(0)' + '\nx = 1'*30),
+    ],
+    chapter_sizes=[
+        insert(CHAPTER, 8, *[code('x = 1')]*44),
+        insert(CHAPTER, 8, *[code('x = 1\n'*12)]*21),
+        insert(CHAPTER, 8, *[hidden('#| export\n' + 'x = 1\n'*12)]*12),
+        insert(CHAPTER, 8, *[hidden('#| export\n' + 'x = 1\n'*13)]*4),
+        insert(CHAPTER, 8, *[hidden(f'#| export\ndef _{o}(): pass') for o in 'abcde']),
+        insert(CHAPTER, 8, code('#| export\n' + 'x = 1\n'*13)),
     ],
     docments=[
         sub(CHAPTER, ' # temperature, above 0', ''),

@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from html.parser import HTMLParser
 
 from course import (
+    DEFINITIONS,
     FUNCTIONS,
     Course,
     bound_names,
@@ -40,6 +41,7 @@ WIDGETS = {'widgets', 'explorer', 'explore'}
 RESERVED = dict(matplotlib={'plot'}, ipywidgets=WIDGETS, anywidget=WIDGETS, fastai=FASTAI)
 MAX_NOTEBOOK, MAX_FIGURE, MAX_LIVE = 1_500_000, 250_000, 100_000
 MAX_EXPORTED, MAX_SHOWN, MIN_ALT = 30, 12, 40
+MAX_CELLS, MAX_LINES, MAX_MODULE, MAX_LONG, MAX_HELPERS = 45, 250, 160, 4, 4 # of a chapter
 SEEDS = {'manual_seed', 'set_seed', 'seed'}
 CALLBACKS = {'interact', 'interactive', 'interactive_output', 'interact_manual', 'on_click',
              'observe', 'on_submit'}
@@ -159,6 +161,32 @@ def short_cells(nb, course):
         out_of_sight = c.folded or 'hide' in c.directives
         limit = MAX_EXPORTED if c.exported or out_of_sight else MAX_SHOWN
         if c.lines > limit: yield c, f'has {c.lines} lines, keep it to {limit}: split it'
+
+
+@rule
+def chapter_sizes(nb, course):
+    "How much of a chapter a reader sees before *Exercises*, and how much of it is a module."
+    if not (nb.is_chapter or nb.name == 'start') or is_old(nb.file, course.root): return
+    later = set(below(nb, 'Exercises'))
+    shown = [c for c in nb.code if not (c.folded or 'hide' in c.directives or c in later)]
+    long = [c for c in nb.exported if c.lines > MAX_SHOWN]
+    found = {
+        'visible cells before Exercises': (len(shown), MAX_CELLS),
+        'visible lines before Exercises': (sum(c.lines for c in shown), MAX_LINES),
+        'exported lines': (sum(c.lines for c in nb.exported), MAX_MODULE),
+        f'exported cells of more than {MAX_SHOWN} lines': (len(long), MAX_LONG),
+        'private helpers': (len(helpers(nb)), MAX_HELPERS),
+    }
+    for what, (n, most) in found.items():
+        if n > most: yield None, f'has {n} {what}, keep it to {most}: move code to the workbench'
+    for c in long:
+        if not c.folded: yield c, f'is exported and has {c.lines} lines: fold it'
+
+
+def helpers(nb):
+    "The private functions and classes that a notebook exports."
+    definitions = (o for c in nb.exported for o in c.tree.body if isinstance(o, DEFINITIONS))
+    return [o.name for o in definitions if o.name.startswith('_')]
 
 
 @rule
