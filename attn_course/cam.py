@@ -64,8 +64,8 @@ def register_method(
         return fn
     return add
 
-register_method('cam', 'acts', 'weights', targets='class')(cam)
-register_method('gradcam', 'acts', 'grads')(grad_cam)
+cam = register_method('cam', 'acts', 'weights', targets='class')(cam)
+grad_cam = register_method('gradcam', 'acts', 'grads')(grad_cam)
 
 # %% ../nbs/07_cam.ipynb #cam70059
 @register_method('hirescam', 'acts', 'grads')
