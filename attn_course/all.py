@@ -11,6 +11,7 @@ from attn_course.capture import *
 from attn_course.replay import *
 from attn_course.places import *
 from attn_course.prepare import *
+from attn_course.cases import *
 from attn_course.attention import *
 from attn_course.spatial import *
 from attn_course.channel import *

@@ -357,15 +357,28 @@ def _label(y):
     if isinstance(y, (list, tuple)) or hasattr(y, 'items'): return ';'.join(map(str, y)) or 'none'
     return str(y)
 
-
+# %% ../nbs/workbench/11_prepare.ipynb #typd0001
 def typed_targets(
     y:Tensor, # targets as a DataLoader gives them
     loss_func, # the learner's loss
-): # the same as a tensor of fastai's types; None if nothing is certain
-    "Plain tensors as what their numbers say: classes, masks or, after a BCE loss, several labels."
+    kinds:list, # the types of targets that are known, such as `TensorCategory`
+): # the same as a tensor of one of these types
+    """Plain tensors as what their numbers say: classes, masks or, after a BCE loss, several labels.
+
+    Raises `ValueError` where nothing is certain."""
+    kind = _kind_of(y, loss_func)
+    if kind in kinds: return y.as_subclass(kind)
+    known = ', '.join(sorted(k.__name__ for k in kinds if k is not Tensor))
+    raise ValueError(
+        f'Heatmaps of losses know {known}, not {type(y).__name__} {tuple(y.shape)} of {y.dtype}: '
+        'call heatmaps with a target= function instead.')
+
+
+def _kind_of(y, loss_func):
+    "The type of fastai that fits plain targets; None if nothing is certain."
     if type(y) not in (Tensor, TensorBase): return None
     whole = not y.is_floating_point() and y.dtype != torch.bool
-    if whole and y.ndim == 1: return y.as_subclass(TensorCategory)
-    if whole and y.ndim == 3: return y.as_subclass(TensorMask)
+    if whole and y.ndim == 1: return TensorCategory
+    if whole and y.ndim == 3: return TensorMask
     several = 'BCE' in type(loss_func).__name__ and bool(((y == 0) | (y == 1)).all())
-    return y.as_subclass(TensorMultiCategory) if several and y.ndim == 2 else None
+    return TensorMultiCategory if several and y.ndim == 2 else None

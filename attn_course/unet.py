@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from .cam import heatmaps
 from .capture import network_of
-from .interpret import Case, Explained, explain, top_losses_figure
+from .cases import Case, Explained
+from .interpret import explain, top_losses_figure
 from .plot import AltFigure
 from .prepare import class_names, class_number, shown_pictures
 from .render import at_height, greyed

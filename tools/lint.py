@@ -35,7 +35,7 @@ TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'ca
               'places', 'cam', 'multihead', 'vit', 'rollout', 'scale'}
 LIGHT = {name: ({'torch', 'numpy'}, TORCH_ONLY) for name in TORCH_ONLY}
 LIGHT |= {name: ({'numpy', 'scipy', 'PIL'}, {'render', 'scenes'}) for name in ('render', 'scenes')}
-FASTAI = {'data', 'study', 'attach', 'prepare', 'interpret', 'unet', 'explore', 'caption',
+FASTAI = {'data', 'study', 'attach', 'prepare', 'cases', 'interpret', 'unet', 'explore', 'caption',
           'faithful', 'train', 'report'}
 WIDGETS = {'widgets', 'explorer', 'explore'}
 RESERVED = dict(matplotlib={'plot'}, ipywidgets=WIDGETS, anywidget=WIDGETS, fastai=FASTAI)
