@@ -139,20 +139,19 @@ def counted(model, xb, pattern):
 exercises = {
     '06.1': dict(
         stars=1, check=check_count, solution=count_hooks,
-        hints=['model.modules() gives the model and all its submodules.',
-               'Each module keeps its hooks in _forward_hooks and _forward_pre_hooks.'],
+        hints=['A model is a tree. Which method of nn.Module walks over all of it, the root too?',
+               'A hook that runs before the forward is not kept where those after it are.'],
         wrong=[(count_top_only, 'walk over model.modules()'), (count_forward_only, 'pre-hook')]),
     '06.2': dict(
         stars=2, check=check_watch, solution=watch,
-        hints=['The hook detaches and clones; the list it appends to is what you yield.',
-               'Only what happens after try is undone by finally: attach the hooks there.'],
+        hints=['Compare with record_output of this chapter: what is one there must be a list here.',
+               'What if the third hook cannot be attached? Who then knows of the first two?'],
         wrong=[(without_copy, 'keep a copy'), (without_finally, 'remove them in finally'),
                (attached_before, 'attach inside try')]),
     '06.3': dict(
         stars=3, check=check_silent, solution=silent,
-        hints=['Capture the layers by their pattern, then go through rec.acts.items().',
-               'A channel is silent when its largest value over pictures and places is not '
-               'above 0.'],
+        hints=['Which single number of a channel decides whether it was ever above zero?',
+               'One picture is enough to wake a channel: over which axes do you look?'],
         wrong=[(first_picture, 'look at all of them'), (per_picture, 'Reduce over the pictures'),
                (counted, 'divide by how many')]),
 }

@@ -81,7 +81,30 @@ def by_backward(body, head, xb, target):
     return weighted(acts, acts.grad.mean((2, 3))).relu().detach()
 
 
-# 3: how far apart ---------------------------------------------------------------------------------
+# 3: a method of one's own -------------------------------------------------------------------------
+
+def check_supporting(f):
+    torch.manual_seed(0)
+    acts, grads = torch.rand(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    want, got = supporting_cam(acts, grads), f(acts, grads)
+    if not isinstance(got, torch.Tensor) or got.shape != want.shape:
+        return f'A map per image is wanted, (bs, h, w), here {tuple(want.shape)}.'
+    if torch.allclose(got, want, atol=1e-6): return None
+    if torch.allclose(got, grad_cam(acts, grads), atol=1e-6):
+        return 'That is Grad-CAM: what is below zero in the gradient still counts.'
+    if torch.allclose(got, mean_first(acts, grads), atol=1e-6):
+        return 'Cut off below zero place by place, before the mean.'
+    if torch.allclose(got, own_place(acts, grads), atol=1e-6):
+        return 'That is LayerCAM: a channel has one weight here, the mean over its places.'
+    return f'The largest value is {want.max():.4f} here, yours {got.max():.4f}.'
+
+def supporting_cam(acts, grads): return weighted(acts, grads.relu().mean((2, 3))).relu()
+def grad_cam(acts, grads): return weighted(acts, grads.mean((2, 3))).relu()
+def mean_first(acts, grads): return weighted(acts, grads.mean((2, 3)).relu()).relu()
+def own_place(acts, grads): return (acts*grads.relu()).sum(1).relu()
+
+
+# 4: how far apart ---------------------------------------------------------------------------------
 
 def check_apart(f):
     a, b = torch.zeros(3, 4), torch.zeros(3, 4)
@@ -113,20 +136,29 @@ def between_corners(a, b):
 exercises = {
     '07.1': dict(
         stars=1, check=check_logit, solution=logit_from_gradcam,
-        hints=['Grad-CAM times the number of places is CAM.',
-               'The mean of CAM over the places is the logit without its bias.'],
+        hints=['The CAM of the 2-by-2 example was [[7, 0], [0, 9]]. What was done to it here?',
+               'CAM gives the logit by its mean. Which two factors then cancel?'],
         wrong=[(plain_mean, 'multiply by the number of places'),
                (sum_of_cam, 'its mean over the places')]),
     '07.2': dict(
         stars=2, check=check_gradcam, solution=my_grad_cam,
-        hints=['Run the body, then the head on its output, and pick the score of the class.',
-               'torch.autograd.grad(score.sum(), acts) returns a tuple; average over the places.'],
+        hints=['Three steps: run, differentiate, weight. Which tensor must be part of the graph?',
+               'grad wants one number, you have a score per image. May you add them up? Does the '
+               'picture of one image change the score of another?'],
         wrong=[(without_relu, 'takes the relu'), (place_by_place, 'before you multiply'),
                (by_backward, '.grad has changed')]),
     '07.3': dict(
+        stars=2, check=check_supporting, solution=supporting_cam,
+        hints=['What differs from Grad-CAM is one operation, and the moment when it happens.',
+               'For gradients 3 and -1 at two places: is the weight 1, 1.5 or 2?'],
+        wrong=[(grad_cam, 'still counts'), (mean_first, 'before the mean'),
+               (own_place, 'That is LayerCAM')]),
+    '07.4': dict(
         stars=3, check=check_apart, solution=apart,
-        hints=['divmod(int(m.argmax()), width) gives the row and the column of a peak.',
-               'Pythagoras twice: for the distance, and for the diagonal of h by w cells.'],
+        hints=['argmax counts through the rows. What do division by the width and its remainder '
+               'tell?',
+               'Try it on paper: opposite corners of 3 by 4 cells are 2 rows and 3 columns '
+               'apart.'],
         wrong=[(in_cells, 'Divide by'), (between_corners, 'less than a diagonal')]),
 }
 

@@ -116,20 +116,20 @@ def mean_of_batches(learn, dl, change):
 exercises = {
     '08.1': dict(
         stars=1, check=check_wrong, solution=wrong_and_sure,
-        hints=['probs.max(1) gives the largest probability and its class.',
-               'Combine two conditions with & and ask for nonzero().'],
+        hints=['Of each row you need two things: how sure it is, and of what.',
+               'Two conditions must hold at once. At which positions do they?'],
         wrong=[(only_sure, 'keep only wrong'), (only_wrong, 'not sure'),
                (true_class, 'of the predicted class')]),
     '08.2': dict(
         stars=2, check=check_worst, solution=worst_with_maps,
-        hints=['losses.argsort(descending=True) gives the positions, the worst first.',
-               'Think about what division by the largest value does to a map of negative numbers.'],
+        hints=['Find the positions of the worst first; pictures and maps follow them.',
+               'What does division by the largest value do to a map of negative numbers?'],
         wrong=[(smallest_first, 'smallest losses'), (without_relu, 'below zero become zero'),
                (one_scale, 'its own largest value')]),
     '08.3': dict(
         stars=3, check=check_reliance, solution=reliance,
-        hints=['Predict each batch twice: as it is, and after change(x).',
-               'Count changed predictions and pictures over all batches before you divide.'],
+        hints=['A prediction changes when its class does, not when its score does.',
+               'The last batch is smaller. What must be counted before you divide?'],
         wrong=[(counted, 'divide by the number'), (kept, 'that stayed'),
                (mean_of_batches, 'counts once')]),
 }
