@@ -1,6 +1,6 @@
 # The commands of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-latest lint mutate browser html outputs export readme experiments
+.PHONY: help lab test test-latest lint mutate browser site outputs export readme experiments
 NB =
 ARGS =
 MY = my
@@ -41,13 +41,13 @@ mutate: ## break the code on purpose, all or NB=07; the tests must notice
 	$(DEV)
 	$(RUN) tools/mutate.py $(NB) $(ARGS)
 
-browser: ## use the course in a real Chromium
+browser: site ## use the course and its site in a real Chromium
 	$(DEV)
 	$(RUN) tests/browser/run.py
 
-html: ## write the notebooks as pages that stay alive without a kernel, to _html/
+site: ## write the course as a site, to _site/html/
 	$(DEV)
-	$(RUN) tools/build_html.py $(NB)
+	$(RUN) tools/build_site.py
 
 outputs: ## run notebooks from a fresh kernel and store what they show, all or NB=07
 	$(DEV)

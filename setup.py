@@ -10,7 +10,8 @@ parser.read(here/'settings.ini', encoding='utf-8')
 cfg = parser['DEFAULT']
 
 course = cfg['course_requirements'].split()
-dev = course + cfg['dev_requirements'].split()
+site = cfg['site_requirements'].split()
+dev = course + site + cfg['dev_requirements'].split()
 
 setup(
     name=cfg['lib_name'],
@@ -28,7 +29,7 @@ setup(
     include_package_data=True,
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={'course': course, 'dev': dev},
+    extras_require={'course': course, 'site': site, 'dev': dev},
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,

@@ -26,7 +26,7 @@ MOST = 1_500_000 # bytes of a stored notebook
 TIMM = 'ignore:`torch.jit.script` is deprecated:FutureWarning' # what it says when it is imported
 os.environ.setdefault('PYTHONWARNINGS', TIMM)
 MAX_LIVE = 100_000
-TRIMMED = '<!-- alive in JupyterLab and in the pages of make html -->'
+TRIMMED = '<!-- alive in JupyterLab -->'
 WIDGET_VIEW = 'application/vnd.jupyter.widget-view+json'
 
 _skipped = re.compile(r'^\s*#\s*\|\s*eval:\s*false\s*$', re.M)
