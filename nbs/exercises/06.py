@@ -101,7 +101,83 @@ def attached_before(layers):
         for handle in handles: handle.remove()
 
 
-# 3: silent channels ------------------------------------------------------------------------------
+# 3: gradient at a layer ---------------------------------------------------------------------------
+
+def inplace_net():
+    "A convolution that puts out -1 and 2, a ReLU that works in place, and a sum for each class."
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 3))
+    with torch.no_grad():
+        net[0].weight[:] = torch.tensor([-1., 2]).view(2, 1, 1, 1)
+        net[0].bias[:] = 0
+        net[3].weight[:] = torch.arange(1., 4)[:, None]
+    return net
+
+def check_gradient(f):
+    net, xb = inplace_net(), torch.ones(2, 1, 2, 2)
+    try:
+        with torch.no_grad(): acts, gradient = f(net, net[0], xb, 1)
+    except RuntimeError as e:
+        return f'With gradients switched off by the caller it ends with: {str(e)[:60]}'
+    left = left_over(net)
+    if left: return 'A hook is left on the layer: remove it in finally.'
+    if any(p.grad is not None for p in net.parameters()):
+        return 'A parameter got a .grad: ask torch.autograd.grad for what you want alone.'
+    if acts.shape != (2, 2, 2, 2) or gradient.shape != acts.shape:
+        return f'Both have the shape of the output, (2, 2, 2, 2); yours {tuple(acts.shape)}.'
+    if acts.requires_grad or gradient.requires_grad: return 'What you return still has a graph.'
+    if acts.min() > -.5: return 'The ReLU has overwritten what you kept: keep a copy.'
+    want = torch.tensor([0., 2]).view(1, 2, 1, 1).expand(2, 2, 2, 2)
+    if not torch.allclose(gradient, want): return 'The gradient is not that of the class 1.'
+
+def gradient_at(model, layer, xb, target):
+    kept = {}
+    def hook(layer, args, out):
+        kept['leaf'] = out.detach().clone().requires_grad_()
+        return kept['leaf'].clone()
+    handle = layer.register_forward_hook(hook)
+    try:
+        with torch.enable_grad(): score = model(xb)[:, target].sum()
+    finally: handle.remove()
+    gradient, = torch.autograd.grad(score, kept['leaf'])
+    return kept['leaf'].detach(), gradient
+
+def without_switch(model, layer, xb, target):
+    kept = {}
+    def hook(layer, args, out):
+        kept['leaf'] = out.detach().clone().requires_grad_()
+        return kept['leaf'].clone()
+    handle = layer.register_forward_hook(hook)
+    score = model(xb)[:, target].sum()
+    handle.remove()
+    return kept['leaf'].detach(), torch.autograd.grad(score, kept['leaf'])[0]
+
+def with_retained(model, layer, xb, target):
+    kept = []
+    handle = layer.register_forward_hook(lambda layer, args, out: kept.append(out))
+    with torch.enable_grad(): score = model(xb)[:, target].sum()
+    handle.remove()
+    return kept[0].detach(), torch.autograd.grad(score, kept[0])[0]
+
+def with_backward(model, layer, xb, target):
+    kept = {}
+    def hook(layer, args, out):
+        kept['leaf'] = out.detach().clone().requires_grad_()
+        return kept['leaf'].clone()
+    handle = layer.register_forward_hook(hook)
+    with torch.enable_grad(): model(xb)[:, target].sum().backward()
+    handle.remove()
+    return kept['leaf'].detach(), kept['leaf'].grad
+
+def hook_left(model, layer, xb, target):
+    layer.register_forward_hook(lambda *_: None)
+    return gradient_at(model, layer, xb, target)
+
+def of_all_classes(model, layer, xb, target):
+    acts, gradient = gradient_at(model, layer, xb, slice(None))
+    return acts, gradient
+
+
+# 4: silent channels ------------------------------------------------------------------------------
 
 def half_dead():
     "A 1x1 convolution with 4 channels: two dead, one alive in one image only, one alive in both."
@@ -149,6 +225,13 @@ exercises = {
         wrong=[(without_copy, 'keep a copy'), (without_finally, 'remove them in finally'),
                (attached_before, 'attach inside try')]),
     '06.3': dict(
+        stars=2, check=check_gradient, solution=gradient_at,
+        hints=['What does the hook hand on, and what does it keep? Look at the diagram again.',
+               'torch.enable_grad() is a with block. Which call has to stand inside?'],
+        wrong=[(without_switch, 'switched off by the caller'), (with_retained, 'keep a copy'),
+               (with_backward, 'got a .grad'), (hook_left, 'hook is left'),
+               (of_all_classes, 'not that of the class 1')]),
+    '06.4': dict(
         stars=3, check=check_silent, solution=silent,
         hints=['Which single number of a channel decides whether it was ever above zero?',
                'One picture is enough to wake a channel: over which axes do you look?'],
@@ -176,7 +259,7 @@ quiz = [
          choices=[('Nothing below it is stored or walked.', True,
                    'The gradient at the layer needs only what comes after it.'),
                   ('The gradient at the layer would be wrong otherwise.', False,
-                   'It is the same number; only the cost and the side effects differ.'),
+                   'Where nothing works in place it is the same number; the cost differs.'),
                   ('Hooks do not work with gradients.', False,
                    'They do, as the by-hand version shows.')]),
     dict(ask='A hook on an attention layer ran, and its second output is None. Why?',
