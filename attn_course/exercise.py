@@ -24,7 +24,8 @@ def find_exercises(
     for folder in (start, *start.parents, Path(attn_course.__file__).resolve().parents[1]):
         for path in (folder/'exercises'/f'{chapter}.py', folder/'nbs'/'exercises'/f'{chapter}.py'):
             if path.is_file(): return path
-    raise FileNotFoundError(f'There are no exercises for chapter {chapter!r}: no exercises/{chapter}.py was found '
+    raise FileNotFoundError(f'There are no exercises for chapter {chapter!r}: '
+                            f'no exercises/{chapter}.py was found '
                             'here or above. Open the course from its own folder.')
 
 # %% ../nbs/workbench/05_exercise.ipynb #00008aee
@@ -42,7 +43,7 @@ class Verdict:
                         for i, h in enumerate(self.hints, 1))
         return f'<div>{html.escape(repr(self))}{hints}</div>'
 
-
+# %% ../nbs/workbench/05_exercise.ipynb #00008aef
 def check(
     number:str, # exercise, as chapter.exercise: '07.2'
     answer=None, # your answer: a value, an array or a function, as the exercise asks
@@ -52,14 +53,17 @@ def check(
     try:
         exercise = _load(str(number).split('.')[0], start)['exercises'][number]
     except FileNotFoundError as e: return Verdict(False, str(e))
-    except KeyError: return Verdict(False, f"There is no exercise {number!r}; numbers look like '07.2'.")
+    except KeyError:
+        return Verdict(False, f"There is no exercise {number!r}; numbers look like '07.2'.")
     except Exception as e: return Verdict(False, f'The exercise file cannot be read: {e}')
-    if answer is None: return Verdict(False, 'Not answered yet: give your answer to check().', tuple(exercise['hints']))
+    hints = tuple(exercise['hints'])
+    if answer is None:
+        return Verdict(False, 'Not answered yet: give your answer to check().', hints)
     if _unwritten(answer): return Verdict(
-        False, 'Not written yet: put your answer in the place of the three dots.', tuple(exercise['hints']))
+        False, 'Not written yet: put your answer in the place of the three dots.', hints)
     try: wrong = exercise['check'](answer)
     except Exception as e: wrong = f'Your answer raised {type(e).__name__}: {e}'
-    return Verdict(False, wrong, tuple(exercise['hints'])) if wrong else Verdict(True, 'Right.')
+    return Verdict(False, wrong, hints) if wrong else Verdict(True, 'Right.')
 
 # %% ../nbs/workbench/05_exercise.ipynb #blnk0001
 def _blank(): ...
@@ -79,7 +83,8 @@ class Quiz:
         questions:list, # dicts with `ask` and `choices`: (text, is it right?, why)
     ): self.questions = questions
 
-    def __repr__(self): return '\n'.join(f"{i}. {q['ask']}" for i, q in enumerate(self.questions, 1))
+    def __repr__(self):
+        return '\n'.join(f"{i}. {q['ask']}" for i, q in enumerate(self.questions, 1))
 
     def _repr_html_(self): return ''.join(self._one(i, q) for i, q in enumerate(self.questions, 1))
 
@@ -90,7 +95,8 @@ class Quiz:
         return f"<p><b>{i}. {html.escape(q['ask'])}</b></p>{choices}"
 
 
-def _shuffled(q): return random.Random(q['ask']).sample(q['choices'], len(q['choices'])) # each question in an order of its own
+def _shuffled(q): # each question in an order of its own
+    return random.Random(q['ask']).sample(q['choices'], len(q['choices']))
 
 
 def quiz(
@@ -108,7 +114,8 @@ def prove(
     "Prove that a chapter's checkers accept the solution and reject what is wrong."
     file = _load(chapter, start)
     problems = [p for n, e in file['exercises'].items() for p in _prove_one(n, e, start)]
-    return problems + [f'quiz {i}: {p}' for i, q in enumerate(file['quiz'], 1) for p in _prove_question(q)]
+    return problems + [
+        f'quiz {i}: {p}' for i, q in enumerate(file['quiz'], 1) for p in _prove_question(q)]
 
 
 def _prove_one(number, exercise, start):
@@ -120,7 +127,8 @@ def _prove_one(number, exercise, start):
     for i, (answer, words) in enumerate(exercise['wrong'], 1):
         said = check(number, answer, start)
         if said.ok: yield f'{number}: wrong answer {i} is accepted'
-        elif words not in said.message: yield f'{number}: wrong answer {i} should hear {words!r}, hears {said.message!r}'
+        elif words not in said.message:
+            yield f'{number}: wrong answer {i} should hear {words!r}, hears {said.message!r}'
 
 
 def _prove_question(q):

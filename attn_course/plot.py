@@ -7,6 +7,7 @@ __all__ = ['BLUE', 'GREY', 'INK', 'blank_figure', 'AltFigure', 'plot_pictures', 
            'plot_intervals']
 
 # %% ../nbs/workbench/01_plot.ipynb #f591c76e
+from contextlib import suppress
 from textwrap import wrap
 
 import matplotlib.pyplot as plt
@@ -30,7 +31,7 @@ def blank_figure(
     cols:int=1, # columns of axes
     size:tuple=(3, 3), # (width, height) of one axes in inches; an inch is 100 CSS pixels
 ) -> tuple: # (Figure, array of axes (rows, cols))
-    "A matplotlib figure that pyplot does not know about, so it needs no closing; axes without a box."
+    "A matplotlib figure unknown to pyplot, so it needs no closing; axes without a box."
     fig = Figure(figsize=(cols*size[0], rows*size[1]), layout='constrained')
     axes = fig.subplots(rows, cols, squeeze=False)
     for ax in axes.flat: ax.spines[['top', 'right']].set_visible(False)
@@ -72,8 +73,8 @@ def shown(self:AltFigure): # the same figure
         display(self)
     self._ipython_display_ = later
     self.fig._ipython_display_ = lambda: None # nor when pyplot shows its open figures
-    try: plt.figure(self.fig)
-    except (TypeError, ValueError): pass # a matplotlib that takes no figure from outside
+    with suppress(TypeError, ValueError): # a matplotlib that takes no figure from outside
+        plt.figure(self.fig)
     return self
 
 
@@ -117,7 +118,8 @@ def _proportion(picture):
 
 def _wrapped(title, width):
     "A title in lines that fit over a picture of a width in inches."
-    lines = [part for line in str(title).split('\n') for part in wrap(line, max(10, int(width*12.5))) or ['']]
+    most = max(10, int(width*12.5)) # characters
+    lines = [part for line in str(title).split('\n') for part in wrap(line, most) or ['']]
     return '\n'.join(lines)
 
 
@@ -133,7 +135,8 @@ def _bar(fig, i, bar, y, w, h, n):
     (table, low, high), width = bar, min(3., (w - .6)/n)
     x, y, step = (w - n*width)/2 + i*width + .15, y - .22, (width - .3)/64
     for j, rgb in enumerate(np.asarray(table)[np.linspace(0, 255, 64).astype(int)]/255):
-        cell = Rectangle(((x + j*step)/w, y/h), 1.05*step/w, .09/h, color=rgb, lw=0, transform=fig.transFigure)
+        corner = (x + j*step)/w, y/h
+        cell = Rectangle(corner, 1.05*step/w, .09/h, color=rgb, lw=0, transform=fig.transFigure)
         fig.add_artist(cell)
     for at, word, side in ((x, low, 'left'), (x + 64*step, high, 'right')):
         fig.text(at/w, (y - .06)/h, word, ha=side, va='top', fontsize=9, color=INK)
@@ -146,7 +149,7 @@ def plot_pictures(
     cols:int=4, # pictures in a row, at most
     size:float=2.2, # height of a picture in inches
 ) -> AltFigure:
-    "Pictures in rows, each with its title. Raises `ValueError` for no picture or a wrong number of titles."
+    "Pictures in rows, each with its title. Raises `ValueError` for none, and for too few titles."
     pictures = [at_height(p, round(200*size)) for p in pictures]
     if not pictures: raise ValueError('There is no picture to plot: the list is empty.')
     titles = ['']*len(pictures) if titles is None else titles
@@ -168,16 +171,18 @@ def plot_maps(
     cols:int=4, # pictures in a row, at most
     **kwargs, # colours, alpha, by_weight, smooth, grey, line: as `overlay` takes them
 ) -> AltFigure:
-    "A row for every picture: the picture, then each map over it. Raises `ValueError` when the numbers differ."
+    "A row for every picture: the picture, then its maps. Raises `ValueError` when numbers differ."
     for name, ms in maps.items():
-        if len(ms) != len(pictures): raise ValueError(f'{len(pictures)} pictures, but {len(ms)} maps for {name!r}.')
+        if len(ms) != len(pictures):
+            raise ValueError(f'{len(pictures)} pictures, but {len(ms)} maps for {name!r}.')
     rows, every = [], [as_map(m) for ms in maps.values() for m in ms]
     limits = _limits(every) if isinstance(scale, str) and scale == 'shared' else scale
     for i, picture in enumerate(pictures):
         picture = at_height(picture, round(200*size))
         row = [(picture, titles[i] if titles is not None else '')]
         for name, ms in maps.items():
-            row.append((overlay(picture, ms[i], scale=limits, **kwargs), f'{name} (flat)' if is_flat(ms[i]) else name))
+            drawn = overlay(picture, ms[i], scale=limits, **kwargs)
+            row.append((drawn, f'{name} (flat)' if is_flat(ms[i]) else name))
         rows += _in_rows(row, cols)
     return picture_figure(rows, alt, size, colour_bars(every, scale, kwargs.get('colours')))
 
@@ -200,17 +205,20 @@ def colour_bars(
     scale='each', # as they are drawn: 'each', 'shared' or a range (lo, hi)
     colours=None, # the table that was asked for
 ) -> list: # (table, low, high) for `picture_figure`
-    "What the colours of a figure mean, in words: one bar, or two if some maps have a sign and others have none."
+    "What the colours of a figure mean: one bar, or two if some maps have a sign and others none."
     bars = {}
     for signed in sorted({is_signed(m, colours) for m in maps}):
         high = 'largest of each map' if isinstance(scale, str) else f'{scale[1]:.3g}'
-        if isinstance(scale, str) and scale == 'shared': high = f'{max(np.abs(as_map(m)).max() for m in maps):.3g}, for all maps'
+        if isinstance(scale, str) and scale == 'shared':
+            high = f'{max(np.abs(as_map(m)).max() for m in maps):.3g}, for all maps'
         low = '0' if isinstance(scale, str) else f'{scale[0]:.3g}'
-        bars[signed] = colour_ramp(colours, signed), ('against' if signed else low), ('for' if signed else high)
+        ends = ('against', 'for') if signed else (low, high)
+        bars[signed] = colour_ramp(colours, signed), *ends
     return list(bars.values())
 
 
-def _limits(maps): return min(0., float(min(m.min() for m in maps))), float(max(m.max() for m in maps))
+def _limits(maps):
+    return min(0., float(min(m.min() for m in maps))), float(max(m.max() for m in maps))
 
 # %% ../nbs/workbench/01_plot.ipynb #row00002
 def row_figure(
@@ -234,7 +242,8 @@ def strip_figure(
 ) -> AltFigure:
     "Strips in a grid."
     ncols = ncols or (-(-len(strips)//nrows) if nrows else max(1, 4//len(strips[0])))
-    rows = [[pair for strip in strips[i:i + ncols] for pair in strip] for i in range(0, len(strips), ncols)]
+    starts = range(0, len(strips), ncols)
+    rows = [[pair for strip in strips[i:i + ncols] for pair in strip] for i in starts]
     return picture_figure(rows, alt, size, bars, **kwargs)
 
 # %% ../nbs/workbench/01_plot.ipynb #bc2df492
@@ -245,9 +254,10 @@ def plot_probs(
     picture=None, # the picture they are about, drawn on the left
     top:int=5, # how many classes to show, the likeliest first
 ) -> AltFigure:
-    "The likeliest classes as bars. Raises `ValueError` when labels and probabilities differ in number."
+    "The likeliest classes as bars. Raises `ValueError` unless each probability has a label."
     probs = np.asarray(probs, dtype=float)
-    if len(labels) != len(probs): raise ValueError(f'{len(probs)} probabilities need as many labels, not {len(labels)}.')
+    if len(labels) != len(probs):
+        raise ValueError(f'{len(probs)} probabilities need as many labels, not {len(labels)}.')
     best = np.argsort(-probs, kind='stable')[:top]
     said = ', '.join(f'{labels[i]} {probs[i]:.2f}' for i in best)
     fig, axes = blank_figure(1, 2 if picture is not None else 1, (3.4, 2.4))
@@ -255,7 +265,8 @@ def plot_probs(
         axes[0, 0].imshow(to_rgb(picture))
         axes[0, 0].axis('off')
     _bars(axes[0, -1], [labels[i] for i in best], probs[best])
-    return AltFigure(fig, alt or f'Prediction bars, the likeliest first: {said}.', photo=picture is not None)
+    alt = alt or f'Prediction bars, the likeliest first: {said}.'
+    return AltFigure(fig, alt, photo=picture is not None)
 
 
 def _bars(ax, names, probs):
@@ -276,7 +287,8 @@ def mean_interval(
 ) -> tuple: # (mean, low, high)
     "The mean and its Student t interval. Raises `ValueError` for fewer than two values."
     x = np.asarray(values, dtype=float)
-    if x.ndim != 1 or len(x) < 2: raise ValueError(f'An interval needs at least two values, not {x.size}.')
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f'An interval needs at least two values, not {x.size}.')
     half = stats.t.ppf((1 + level)/2, len(x) - 1)*x.std(ddof=1)/np.sqrt(len(x))
     return x.mean(), x.mean() - half, x.mean() + half
 
@@ -296,8 +308,10 @@ def plot_intervals(
     for y, (name, (mean, lo, hi)) in enumerate(rows.items()):
         colour = GREY if name in controls else BLUE
         ax.plot(results[name], [y]*len(results[name]), 'o', color=colour, ms=5, alpha=.4, mew=0)
-        ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D', color=colour, capsize=4, ms=5)
-        ax.annotate(f'{mean:.3f}', (mean, y), (0, 6), textcoords='offset points', ha='center', fontsize=9, color=INK)
+        ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D',
+                    color=colour, capsize=4, ms=5)
+        ax.annotate(f'{mean:.3f}', (mean, y), (0, 6), textcoords='offset points',
+                    ha='center', fontsize=9, color=INK)
     if min(lo for _, lo, _ in rows.values()) < 0: ax.axvline(0, color=GREY, lw=1, zorder=0)
     ax.set_yticks(range(len(rows)), list(rows), color=INK)
     ax.set_ylim(len(rows) - .5, -.7)

@@ -17,22 +17,25 @@ from scipy import ndimage
 # %% ../nbs/workbench/00_render.ipynb #96c962f1
 def _array(x) -> np.ndarray: # numpy array on the CPU
     "`x` as an array; tensors are recognised by `detach`, so torch stays out of the imports."
-    if hasattr(x, 'detach'): x = x.detach().cpu().float() if x.is_floating_point() else x.detach().cpu()
+    if hasattr(x, 'detach'):
+        x = x.detach().cpu().float() if x.is_floating_point() else x.detach().cpu()
     return np.asarray(x)
 
 
 def to_rgb(
-    img, # Pillow image, (h, w), (h, w, 1|3) or (1|3, h, w) array or tensor; uint8 in 0..255 or float in 0..1
+    img, # Pillow image, (h, w), (h, w, 1|3) or (1|3, h, w) array or tensor; uint8, or float in 0..1
 ) -> np.ndarray: # (h, w, 3) uint8
     "One picture as RGB bytes. Raises `ValueError` for another shape or for floats outside 0..1."
     x = np.asarray(img.convert('RGB')) if isinstance(img, Image.Image) else _array(img)
     if x.ndim == 3 and x.shape[-1] not in (1, 3) and x.shape[0] in (1, 3): x = x.transpose(1, 2, 0)
     if x.ndim == 2: x = x[..., None]
     if x.ndim != 3 or x.shape[-1] not in (1, 3) or x.size == 0:
-        raise ValueError(f'A picture needs the shape (h, w), (h, w, 3) or (3, h, w), not {np.shape(img)}.')
+        raise ValueError('A picture needs the shape (h, w), (h, w, 3) or (3, h, w), not '
+                         f'{np.shape(img)}.')
     if x.dtype != np.uint8:
         if not (x.min() >= 0 and x.max() <= 1 + 1e-6):
-            raise ValueError(f'A float picture needs values in 0..1, these run from {x.min():.3g} to {x.max():.3g}: '
+            raise ValueError('A float picture needs values in 0..1, these run from '
+                             f'{x.min():.3g} to {x.max():.3g}: '
                              'undo the normalisation first.')
         x = (x*255).round().astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)))
@@ -41,7 +44,7 @@ def to_rgb(
 def resize_map(
     m, # (h, w) numbers
     size:tuple, # (height, width) in pixels
-    smooth:bool=True, # blend neighbours (bicubic, kept within their values); False repeats each cell
+    smooth:bool=True, # blend neighbours, bicubic, within their values; False repeats each cell
 ) -> np.ndarray: # float32 of that size
     "Enlarge a map. Raises `ValueError` when `m` is no 2-D grid."
     m = _array(m).astype(np.float32)
@@ -55,10 +58,11 @@ def scale_maps(
     maps, # one map (h, w) or several (n, h, w); raw values
     scale='each', # 'each', 'shared' or a fixed range (lo, hi)
     signed:bool=False, # keep zero at .5, with the largest absolute value at 0 or 1
-) -> np.ndarray: # float32 in 0..1, same shape; zero becomes 0 (signed: .5), unless there is less than zero
-    "Raw values to 0..1. Raises `ValueError` for values that are not finite and for an unknown scale."
+) -> np.ndarray: # float32 in 0..1, same shape; zero becomes 0 (signed: .5) unless some are below
+    "Raw values to 0..1. Raises `ValueError` for values not finite and for an unknown scale."
     x = _array(maps).astype(np.float32)
-    if not np.isfinite(x).all(): raise ValueError('A map holds NaN or infinite values: it cannot be drawn.')
+    if not np.isfinite(x).all():
+        raise ValueError('A map holds NaN or infinite values: it cannot be drawn.')
     lo, hi = _limits(x, scale)
     if signed:
         hi = np.maximum(np.abs(lo), np.abs(hi))
@@ -99,12 +103,14 @@ def colour_table(
     colours, # a name from `COLOURS`, or a (256, 3) uint8 array of your own
 ) -> np.ndarray: # (256, 3) uint8, from the lowest to the highest value
     "A colour table. Raises `ValueError` for an unknown name, listing the known ones."
-    if isinstance(colours, np.ndarray) and colours.shape == (256, 3): return colours.astype(np.uint8)
+    if isinstance(colours, np.ndarray) and colours.shape == (256, 3):
+        return colours.astype(np.uint8)
     if not isinstance(colours, str) or colours not in COLOURS:
         raise ValueError(f'Unknown colour table {colours!r}; known are {", ".join(COLOURS)}.')
     anchors = np.array([list(bytes.fromhex(h)) for h in _ANCHORS[colours].split()])
     at = np.linspace(0, 255, len(anchors)).round()
-    return np.stack([np.interp(np.arange(256), at, c) for c in anchors.T], 1).round().astype(np.uint8)
+    channels = [np.interp(np.arange(256), at, c) for c in anchors.T]
+    return np.stack(channels, 1).round().astype(np.uint8)
 
 
 def colourise(
@@ -115,7 +121,10 @@ def colourise(
     return colour_table(colours)[(np.clip(m, 0, 1)*255).round().astype(np.uint8)]
 
 # %% ../nbs/workbench/00_render.ipynb #fdd1896d
-LOOK = dict(alpha=.78, full=.45, low=.12, high=.98) # the opacity of strong places; from which share of the largest value; the part of the table
+LOOK = dict(
+    alpha=.78, full=.45, # the opacity of strong places; from which share of the largest value
+    low=.12, high=.98, # the part of the table that is used
+)
 
 
 def greyed(
@@ -137,7 +146,7 @@ def overlay(
     grey:bool=True, # draw over the grey picture
     line:bool=True, # enclose half of the weight
 ) -> np.ndarray: # (h, w, 3) uint8, the size of the picture
-    "A map drawn over its picture. Raises `ValueError` for an alpha outside 0..1 and all that its helpers refuse."
+    "A map over its picture. Raises `ValueError` for an alpha outside 0..1 and what helpers refuse."
     if not 0 <= alpha <= 1: raise ValueError(f'alpha lies in 0..1, not {alpha}.')
     base, signed = greyed(img) if grey else to_rgb(img), is_signed(m, colours)
     m01 = scale_maps(resize_map(scale_maps(m, scale, signed), base.shape[:2], smooth), (0, 1))
@@ -173,7 +182,7 @@ def _coloured(m01, colours, signed):
     if asked: return colourise(m01, colours)
     return colourise(LOOK['low'] + (LOOK['high'] - LOOK['low'])*m01, 'inferno')
 
-
+# %% ../nbs/workbench/00_render.ipynb #look0022
 def half_level(
     m, # (h, w) weights; what lies below zero counts as zero
 ) -> float: # a value of the map
@@ -191,7 +200,8 @@ def _with_line(rgb, m01):
     near = np.abs(m01 - level)/slope # distance to the line in pixels, where the map slopes
     inside = m01 >= level
     reach = int(width) + 2
-    edge = ndimage.binary_dilation(inside, iterations=reach) & ~ndimage.binary_erosion(inside, iterations=reach)
+    grown = ndimage.binary_dilation(inside, iterations=reach)
+    edge = grown & ~ndimage.binary_erosion(inside, iterations=reach)
     a = (np.clip(width/2 + .5 - near, 0, 1)*edge)[..., None]
     return rgb*(1 - a) + 255*a
 
@@ -246,8 +256,11 @@ def to_png(
     "A picture as PNG bytes."
     img = Image.fromarray(to_rgb(rgb))
     shrink = (most/(img.width*img.height))**.5 if most else 1
-    if shrink < 1: img = img.resize((round(img.width*shrink), round(img.height*shrink)), Image.Resampling.LANCZOS)
-    if colours: img = img.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    if shrink < 1:
+        size = round(img.width*shrink), round(img.height*shrink)
+        img = img.resize(size, Image.Resampling.LANCZOS)
+    if colours:
+        img = img.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return _encode(img, 'PNG', optimize=True)
 
 
@@ -258,13 +271,14 @@ def to_jpeg(
     "A picture as JPEG bytes."
     return _encode(Image.fromarray(to_rgb(rgb)), 'JPEG', quality=quality)
 
-
+# %% ../nbs/workbench/00_render.ipynb #41436ca0
 def to_webp(
     rgb, # a picture, as `to_rgb` takes it
     quality:int=75, # 1 (small) to 100 (fine); 0: without loss
 ) -> bytes: # WebP file
     "A picture as WebP bytes: half the size of a JPEG, for every current browser."
-    return _encode(Image.fromarray(to_rgb(rgb)), 'WEBP', quality=quality or 90, lossless=not quality, method=4)
+    img = Image.fromarray(to_rgb(rgb))
+    return _encode(img, 'WEBP', quality=quality or 90, lossless=not quality, method=4)
 
 
 def _encode(img, kind, **options):
@@ -307,7 +321,9 @@ class AltImage:
         photo:bool=True, # stored as photos are; False keeps flat colours exact
         width:int=None, # width on the page in CSS pixels, half the picture's own if None
     ):
-        if len(alt) < 40: raise ValueError(f'alt text of {len(alt)} characters says too little: state what there is to see.')
+        if len(alt) < 40:
+            raise ValueError(f'alt text of {len(alt)} characters says too little: '
+                             'state what there is to see.')
         self.rgb, self.alt, self.photo, self.width = to_rgb(rgb), alt, photo, width
 
     def __repr__(self): return self.alt
@@ -318,14 +334,16 @@ class AltImage:
 def draw_bars(
     labels, # name of each bar
     values, # a number for each bar
-    limits:tuple=None, # (lowest, highest) of the axis, None takes those of the values; zero is always on it
+    limits:tuple=None, # (lowest, highest) of the axis, which holds zero; None: of the values
     size:tuple=(240, 260), # (height, width) in pixels
     marked=None, # index of a bar to draw in another colour
 ) -> np.ndarray: # (height, width, 3) uint8
-    "Horizontal bars with their names and numbers. Raises `ValueError` when labels and values differ in number."
+    "Horizontal bars, named and numbered. Raises `ValueError` unless each value has a label."
     values = np.asarray(values, float)
-    if len(labels) != len(values): raise ValueError(f'{len(values)} bars need as many labels, not {len(labels)}.')
-    if not len(values) or not np.isfinite(values).all(): raise ValueError('Bars need one number or more, all of them finite.')
+    if len(labels) != len(values):
+        raise ValueError(f'{len(values)} bars need as many labels, not {len(labels)}.')
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError('Bars need one number or more, all of them finite.')
     (h, w), font = size, ImageFont.load_default(11)
     img = Image.new('RGB', (w, h), 'white')
     ink, row = ImageDraw.Draw(img), h/len(values)
