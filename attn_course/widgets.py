@@ -11,16 +11,31 @@ import hashlib
 import json
 from importlib.resources import files
 
+import ipywidgets as widgets
 import numpy as np
 import traitlets as t
-import ipywidgets as widgets
 from anywidget import AnyWidget
 from fastcore.basics import patch
 from PIL import Image
 
-from .render import (COLOURS, LOOK, SIGNED_COLOURS, alt_bundle, at_height, colour_ramp, colour_table, colourise, data_url,
-                                is_signed, overlay,
-                                resize_map, scale_maps, to_jpeg, to_png, to_rgb, to_webp)
+from attn_course.render import (
+    COLOURS,
+    LOOK,
+    SIGNED_COLOURS,
+    alt_bundle,
+    at_height,
+    colour_ramp,
+    colour_table,
+    data_url,
+    is_signed,
+    overlay,
+    resize_map,
+    scale_maps,
+    to_jpeg,
+    to_png,
+    to_rgb,
+    to_webp,
+)
 
 # %% ../nbs/workbench/04_widgets.ipynb #044f7acc
 _PLACES = [['upper left', 'at the top', 'upper right'],
@@ -58,7 +73,8 @@ def describe_map(
     half = f'falls on {_percent(half_weight(m))} of the picture'
     if m.min() >= 0: return f'{name}: the peak lies {high}, half of the weight {half}.'
     if m.max() <= 0: return f'{name}: nothing supports it, the strongest opposition lies {low}.'
-    return f'{name}: the strongest support lies {high}, the strongest opposition {low}; half of the support {half}.'
+    return (f'{name}: the strongest support lies {high}, the strongest opposition {low}; '
+            f'half of the support {half}.')
 
 
 def _grid(m, most=10**6):
@@ -141,7 +157,8 @@ def _map_name(
     note:str='', # a warning that belongs to every map, such as 'untrained'
 ) -> str: # such as 'Grad-CAM at blocks.6 for Egyptian cat'
     "What a map is called in a sentence; the picture's name comes last."
-    order = sorted(range(len(axes)), key=lambda i: (axes[i] == 'image', axes[i] not in ('map', 'method')))
+    def late(i): return axes[i] == 'image', axes[i] not in ('map', 'method')
+    order = sorted(range(len(axes)), key=late)
     words = [_WORDS.get(axes[i], axes[i] + ' {}').format(key[i]) for i in order]
     return ' '.join(words) + (f' ({note})' if note else '')
 
@@ -150,12 +167,15 @@ def _keys(maps):
     "The keys of a dictionary of maps as tuples of text; all of one length."
     if not isinstance(maps, dict):
         raise TypeError(f'maps is a dictionary from names to arrays, not {type(maps).__name__}.')
-    if not maps: raise ValueError('maps is empty: give at least one map, as in {"Grad-CAM": array}.')
+    if not maps:
+        raise ValueError('maps is empty: give at least one map, as in {"Grad-CAM": array}.')
     keys = [tuple(map(str, k)) if isinstance(k, tuple) else (str(k),) for k in maps]
     lengths = sorted({len(k) for k in keys})
-    if len(lengths) > 1: raise ValueError(f'Keys of maps differ in length ({lengths[0]} and {lengths[-1]}): '
+    if len(lengths) > 1: raise ValueError(
+        f'Keys of maps differ in length ({lengths[0]} and {lengths[-1]}): '
                                           'name every map by the same axes.')
-    if len(set(keys)) < len(keys): raise ValueError('Two maps have the same name once written as text.')
+    if len(set(keys)) < len(keys):
+        raise ValueError('Two maps have the same name once written as text.')
     return keys
 
 
@@ -165,15 +185,18 @@ def _axis_names(axes, n, several):
     if axes is None: axes = first + _AXES.get(n - len(first), ())
     axes = (axes,) if isinstance(axes, str) else tuple(axes)
     if len(axes) != n:
-        raise ValueError(f'Keys of maps hold {n} values, so axes needs {n} names, not {len(axes)}: {axes}.')
+        raise ValueError(f'Keys of maps hold {n} values, so axes needs {n} names, '
+                         f'not {len(axes)}: {axes}.')
     if several and 'image' not in axes:
-        raise ValueError(f"images holds several pictures, so one axis must be called 'image', not {axes}.")
+        raise ValueError('images holds several pictures, so one axis must be called '
+                         f"'image', not {axes}.")
     return axes
 
-
+# %% ../nbs/workbench/04_widgets.ipynb #cc98aee3
 def _pictures(images, axes, keys):
     "Pictures by name; the only one is called ''."
-    if 'image' not in axes: return {'': _fit(next(iter(images.values())) if isinstance(images, dict) else images)}
+    if 'image' not in axes:
+        return {'': _fit(next(iter(images.values())) if isinstance(images, dict) else images)}
     named = {str(k): v for k, v in images.items()} if isinstance(images, dict) else {}
     lost = sorted({k[axes.index('image')] for k in keys} - named.keys())
     if lost:
@@ -188,17 +211,19 @@ def _pack(
     axes=None, # names of the axes; None guesses from their number
     note:str='', # a warning for every sentence, such as 'untrained'
 ) -> tuple: # record (a dict that JSON can hold), bytes of all maps, pictures by name
-    "Everything a heatmap explorer sends to the browser. Raises `ValueError` for what cannot be drawn."
+    "All a heatmap explorer sends to the browser. Raises `ValueError` for what cannot be drawn."
     keys = _keys(maps)
     axes = _axis_names(axes, len(keys[0]), isinstance(images, dict) and len(images) > 1)
     pictures, infos, chunks, start = _pictures(images, axes, keys), [], [], 0
     for key, m in zip(keys, maps.values()):
         cells, info = _encode_map(m)
-        infos.append(dict(info, key=list(key), start=start, about=describe_map(m, _map_name(axes, key, note))))
+        about = describe_map(m, _map_name(axes, key, note))
+        infos.append(dict(info, key=list(key), start=start, about=about))
         chunks.append(cells.tobytes())
         start += cells.size
     tables = {name: base64.b64encode(colour_table(name).tobytes()).decode() for name in COLOURS}
-    record = dict(axes=list(axes), maps=infos, images={k: _picture_url(v) for k, v in pictures.items()},
+    urls = {k: _picture_url(v) for k, v in pictures.items()}
+    record = dict(axes=list(axes), maps=infos, images=urls,
                   tables=tables, diverging=list(SIGNED_COLOURS), places=_PLACES, look=LOOK)
     return record, b''.join(chunks), pictures
 
@@ -215,7 +240,8 @@ def _heatmap_caption(
     (row, col), cells = cursor, _cells(info, pixels)
     value = _number(_decode_map(cells, info)[row, col])
     where = _place(row, col, info['h'], info['w'])
-    return f"{info['about']} Row {row + 1} of {info['h']}, column {col + 1} of {info['w']}, {where}: {value}."
+    place = f"Row {row + 1} of {info['h']}, column {col + 1} of {info['w']}, {where}"
+    return f"{info['about']} {place}: {value}."
 
 
 def _info(record, key): return next(m for m in record['maps'] if m['key'] == list(key))
@@ -223,7 +249,8 @@ def _info(record, key): return next(m for m in record['maps'] if m['key'] == lis
 
 def _cells(info, pixels):
     "The bytes of one map as a grid."
-    return np.frombuffer(pixels, np.uint8, info['h']*info['w'], info['start']).reshape(info['h'], info['w'])
+    h, w = info['h'], info['w']
+    return np.frombuffer(pixels, np.uint8, h*w, info['start']).reshape(h, w)
 
 # %% ../nbs/workbench/04_widgets.ipynb #67e21901
 _JS = (files('attn_course')/'static'/'explorer.js').read_text(encoding='utf-8')
@@ -241,38 +268,43 @@ class _Heatmap(AnyWidget):
 
     @t.validate('selected')
     def _exists(self, proposal):
-        key, known = tuple(map(str, proposal['value'])), [tuple(m['key']) for m in self.record['maps']]
+        key = tuple(map(str, proposal['value']))
+        known = [tuple(m['key']) for m in self.record['maps']]
         if key in known: return key
         raise t.TraitError(f'No map is named {key}; there are {", ".join(map(str, known[:12]))}.')
 
     @t.validate('cursor')
     def _inside(self, proposal):
         cell, info = proposal['value'], _info(self.record, self.selected)
-        if not cell or len(cell) == 2 and all(0 <= i < n for i, n in zip(cell, (info['h'], info['w']))): return cell
+        size = info['h'], info['w']
+        if not cell or len(cell) == 2 and all(0 <= i < n for i, n in zip(cell, size)): return cell
         raise t.TraitError(f"The map has {info['h']} rows and {info['w']} columns: no cell {cell}.")
 
     @t.observe('selected', 'cursor')
     def _say(self, change=None):
         info = _info(self.record, self.selected)
-        if self.cursor and (self.cursor[0] >= info['h'] or self.cursor[1] >= info['w']): self.cursor = ()
-        self.set_trait('caption', _heatmap_caption(self.record, self.pixels, self.selected, self.cursor))
+        if self.cursor and (self.cursor[0] >= info['h'] or self.cursor[1] >= info['w']):
+            self.cursor = ()
+        said = _heatmap_caption(self.record, self.pixels, self.selected, self.cursor)
+        self.set_trait('caption', said)
 
 # %% ../nbs/workbench/04_widgets.ipynb #4252aa6e
 class HeatmapExplorer(_Heatmap):
-    "Pictures with maps over them, to explore by pointer and keyboard; `caption` says what is shown."
+    "Pictures with maps over them, for pointer and keyboard; `caption` says what is shown."
 
     def __init__(self,
-        images, # one picture, or a dictionary from names to pictures; uint8 (h, w, 3) or what `to_rgb` takes
-        maps:dict, # raw (h, w) arrays or tensors by name, or by a tuple with one value for each axis
-        axes=None, # names of the axes, as in ('map', 'layer', 'class'); one called 'image' picks the picture
+        images, # one picture, or a dictionary from names to pictures; what `to_rgb` takes
+        maps:dict, # raw (h, w) arrays or tensors by name, or by a tuple with a value for each axis
+        axes=None, # names of the axes, as in ('map', 'layer', 'class'); 'image' picks the picture
         note:str='', # a warning for every sentence, such as 'untrained'
-        colours:str='inferno', # a name from `COLOURS`; a map with negative values always takes a diverging one
+        colours:str='inferno', # a name from `COLOURS`; a map below zero takes a diverging one
         alpha:float=LOOK['alpha'], # how opaque the strongest place is, 0..1
         smooth:bool=True, # blend between cells
         html_limit:int=100_000, # bytes of live HTML in the mime bundle; above it only the picture
     ):
         record, pixels, pictures = _pack(images, maps, axes, note)
-        super().__init__(record=record, pixels=pixels, selected=tuple(record['maps'][0]['key']), alpha=alpha,
+        super().__init__(record=record, pixels=pixels, selected=tuple(record['maps'][0]['key']),
+                         alpha=alpha,
                          colours=colours, smooth=smooth)
         self.html_limit, self._pictures = html_limit, pictures
         self._say()
@@ -294,26 +326,32 @@ def still(self:HeatmapExplorer) -> np.ndarray: # (h, w, 3) uint8, at most about 
     axes = self.record['axes']
     rgb = self._pictures[self.selected[axes.index('image')] if 'image' in axes else '']
     m = _decode_map(_cells(info, self.pixels), info)
-    colours = SIGNED_COLOURS[0] if info['lo'] < 0 and self.colours not in SIGNED_COLOURS else self.colours
+    colours = self.colours
+    if info['lo'] < 0 and colours not in SIGNED_COLOURS: colours = SIGNED_COLOURS[0]
     return overlay(_enlarge(rgb), m, colours, self.alpha, smooth=self.smooth)
 
 
 @patch
-def html(self:HeatmapExplorer) -> str: # the picture and, below `html_limit` bytes, the script that revives it
+def html(
+    self:HeatmapExplorer,
+) -> str: # the picture and, below `html_limit` bytes, the script that revives it
     "The explorer for a page without a kernel."
-    img = alt_bundle(self.still(), f'Heatmap over a picture. {self.caption}', photo=True, width=_SIDE)['text/html']
+    alt = f'Heatmap over a picture. {self.caption}'
+    img = alt_bundle(self.still(), alt, photo=True, width=_SIDE)['text/html']
     names = 'record', 'selected', 'cursor', 'alpha', 'colours', 'smooth', 'caption'
     state = {name: getattr(self, name) for name in names}
-    text = json.dumps(dict(state, pixels=base64.b64encode(self.pixels).decode())).replace('<', '\\u003c')
+    state['pixels'] = base64.b64encode(self.pixels).decode()
+    text = json.dumps(state).replace('<', '\\u003c')
     name = hashlib.sha1(text.encode()).hexdigest()[:12]
     live = (f'<div data-attn="{name}">{img}</div>\n<script type="module">\n{_JS}\n'
-            f'document.querySelectorAll(\'[data-attn="{name}"]\').forEach(el => revive(el, {text}));\n</script>')
+            f'document.querySelectorAll(\'[data-attn="{name}"]\')'
+            f'.forEach(el => revive(el, {text}));\n</script>')
     return live if len(live.encode()) <= self.html_limit else img
 
 # %% ../nbs/workbench/04_widgets.ipynb #73c5a5b0
 @patch
 def _repr_mimebundle_(self:HeatmapExplorer, **kwargs):
-    "The widget's view, the HTML that lives without a kernel, a plain picture and the caption as text."
+    "The widget's view, HTML that lives without a kernel, a plain picture, the caption as text."
     view = AnyWidget._repr_mimebundle_(self, **kwargs)
     data, meta = view if isinstance(view, tuple) else (view, {})
     jpeg = base64.b64encode(to_jpeg(self.still())).decode()
@@ -321,11 +359,13 @@ def _repr_mimebundle_(self:HeatmapExplorer, **kwargs):
 
 # %% ../nbs/workbench/04_widgets.ipynb #query002
 class AttentionExplorer(HeatmapExplorer):
-    "Hover a place and see whom it asks; `ask(row, col)` is the same for the keyboard of a program, `query` the place asked from."
+    """Hover a place and see whom it asks.
+
+    `ask(row, col)` is the same for a program, `query` the place that is asked from."""
 
     def __init__(self,
-        images, # one picture, or a dictionary from names to pictures, as `HeatmapExplorer` takes them
-        attn, # (queries, keys) weights, or a dictionary of such arrays by name, or by a tuple with a value for each axis
+        images, # one picture, or a dictionary from names to pictures, as for `HeatmapExplorer`
+        attn, # (queries, keys) weights, or a dictionary of such arrays, keyed as its maps are
         grid:tuple, # (rows, columns) of the queries
         key_grid:tuple=None, # (rows, columns) of the keys, the same if None
         axes=None, # names of the axes of the dictionary's keys, as in ('layer', 'head')
@@ -344,7 +384,8 @@ class AttentionExplorer(HeatmapExplorer):
         self.ask(grid[0]//2, grid[1]//2)
 
 # %% ../nbs/workbench/04_widgets.ipynb #query003
-def _cell_names(grid): return [f'row {r + 1}, column {c + 1}' for r in range(grid[0]) for c in range(grid[1])]
+def _cell_names(grid):
+    return [f'row {r + 1}, column {c + 1}' for r in range(grid[0]) for c in range(grid[1])]
 
 
 def _grid_size(grid):
@@ -354,10 +395,11 @@ def _grid_size(grid):
 
 
 def _query_maps(attn, grid, key_grid):
-    "Weights (queries, keys) as one map a query. Raises `ValueError` when the grids do not hold so many places."
+    "Weights (queries, keys) as a map for each query. Raises `ValueError` when grids do not fit."
     attn = np.asarray(attn.detach().cpu().float() if hasattr(attn, 'detach') else attn)
     n = grid[0]*grid[1], key_grid[0]*key_grid[1]
-    if min(*grid, *key_grid) < 1 or attn.shape != n: raise ValueError(f'Grids {grid} and {key_grid} need weights of the shape {n}, not {attn.shape}.')
+    if min(*grid, *key_grid) < 1 or attn.shape != n: raise ValueError(
+        f'Grids {grid} and {key_grid} need weights of the shape {n}, not {attn.shape}.')
     return attn.reshape(-1, *key_grid)
 
 
@@ -374,49 +416,57 @@ def ask(self:AttentionExplorer,
 ):
     "Ask from another place. Raises `ValueError` for one outside the grid."
     if not (0 <= row < self.grid[0] and 0 <= col < self.grid[1]):
-        raise ValueError(f'The queries have {self.grid[0]} rows and {self.grid[1]} columns: there is no ({row}, {col}).')
+        raise ValueError(f'The queries have {self.grid[0]} rows and {self.grid[1]} columns: '
+                         f'there is no ({row}, {col}).')
     chosen = list(self.selected)
     chosen[self._query_axis] = _cell_names(self.grid)[row*self.grid[1] + col]
     self.selected = tuple(chosen)
 
 # %% ../nbs/workbench/04_widgets.ipynb #query004
 @patch
-def still(self:AttentionExplorer) -> np.ndarray: # (h, w, 3) uint8
+def still(  # noqa: F811, of another class
+    self:AttentionExplorer,
+) -> np.ndarray: # (h, w, 3) uint8
     "The picture as the screen shows it, with a frame around the query."
     rgb = HeatmapExplorer.still(self).copy()
     (row, col), (h, w) = self.query, (n/g for n, g in zip(rgb.shape, self.grid))
     y0, y1, x0, x1 = (round(v) for v in (row*h, (row + 1)*h, col*w, (col + 1)*w))
     for edge, colour in ((2, 0), (1, 255)): # a white line on a dark one
-        for part in (np.s_[y0:y0 + edge, x0:x1], np.s_[y1 - edge:y1, x0:x1], np.s_[y0:y1, x0:x0 + edge], np.s_[y0:y1, x1 - edge:x1]):
+        top, bottom = np.s_[y0:y0 + edge, x0:x1], np.s_[y1 - edge:y1, x0:x1]
+        left, right = np.s_[y0:y1, x0:x0 + edge], np.s_[y0:y1, x1 - edge:x1]
+        for part in (top, bottom, left, right):
             rgb[part] = colour
     return rgb
 
 # %% ../nbs/workbench/04_widgets.ipynb #e0d07b92
 def _as_picture(
-    result, # what the function gave: a uint8 picture (h, w, 3) or a map (h, w), alone or as (array, sentence)
+    result, # a uint8 picture (h, w, 3) or a map (h, w), alone or as (array, sentence)
     params:dict, # what it was given
     colours:str=None, # colour table for maps; None: inferno, with a middle below zero
 ) -> tuple: # uint8 (h, w, 3) and a caption
-    "A function's result as pixels and words. Raises `ValueError` for an array that is neither picture nor map."
+    "A function's result as pixels and words. Raises `ValueError` for no picture and no map."
     array, text = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
-    given = ', '.join(f'{k} = {_number(v) if isinstance(v, float) else v}' for k, v in params.items())
+    said = {k: _number(v) if isinstance(v, float) else v for k, v in params.items()}
+    given = ', '.join(f'{k} = {v}' for k, v in said.items())
     if len(np.shape(array)) != 2: return _enlarge(to_rgb(array)), str(text or f'Shown for {given}.')
     m = _grid(array)
     signed = is_signed(m, colours)
     cells = scale_maps(m, signed=signed)
-    return _in_cells(colour_ramp(colours, signed)[(cells*255).round().astype(int)]), str(text or describe_map(m, f'For {given}'))
+    pixels = colour_ramp(colours, signed)[(cells*255).round().astype(int)]
+    return _in_cells(pixels), str(text or describe_map(m, f'For {given}'))
 
 # %% ../nbs/workbench/04_widgets.ipynb #80a41727
 def _kind(name, spec):
     "'switch', 'choice', 'int' or 'float'. Raises `ValueError` for anything else."
-    real = (int, float, np.integer, np.floating)
+    def is_real(v): return isinstance(v, (int, float, np.integer, np.floating)) and np.isfinite(v)
     if isinstance(spec, bool): return 'switch'
     if isinstance(spec, list) and spec: return 'choice'
-    if isinstance(spec, tuple) and len(spec) in (3, 4) and all(isinstance(v, real) and np.isfinite(v) for v in spec):
+    if isinstance(spec, tuple) and len(spec) in (3, 4) and all(map(is_real, spec)):
         lo, hi, step, start = (*spec, spec[0])[:4]
         if lo <= start <= hi and lo < hi and step > 0:
             return 'int' if all(isinstance(v, (int, np.integer)) for v in spec) else 'float'
-    raise ValueError(f'{name} needs (low, high, step) or (low, high, step, start) with low < high, step > 0 and the '
+    raise ValueError(f'{name} needs (low, high, step) or (low, high, step, start) with '
+                     'low < high, step > 0 and the '
                      f'start between them, a list of choices, or True or False, not {spec!r}.')
 
 
@@ -426,14 +476,15 @@ def _control(
 ) -> tuple: # the widget whose `value` is the state, and the row that shows it
     "A labelled control for one parameter."
     kind, label = _kind(name, spec), dict(description=name, style=dict(description_width='90px'))
-    if kind == 'switch': box = widgets.Checkbox(spec, description=name, indent=True, style=label['style'])
+    if kind == 'switch': box = widgets.Checkbox(spec, indent=True, **label)
     if kind == 'choice': box = widgets.Dropdown(options=spec, layout=dict(width='260px'), **label)
     if kind in ('switch', 'choice'): return box, box
     Box, Slider = ((widgets.BoundedIntText, widgets.IntSlider) if kind == 'int' else
                    (widgets.BoundedFloatText, widgets.FloatSlider))
     lo, hi, step, start = (*spec, spec[0])[:4]
     box = Box(start, min=lo, max=hi, step=step, layout=dict(width='180px'), **label)
-    slider = Slider(start, min=lo, max=hi, step=step, readout=False, layout=dict(width='180px', max_width='100%'))
+    slider = Slider(start, min=lo, max=hi, step=step, readout=False,
+                    layout=dict(width='180px', max_width='100%'))
     widgets.link((box, 'value'), (slider, 'value'))
     return box, widgets.HBox([box, slider], layout=dict(flex_flow='row wrap'))
 
@@ -446,12 +497,13 @@ class _Line(AnyWidget):
 
 def _parts(w):
     "The widgets a widget is made of: its layout, its style, its children and theirs."
-    own = [getattr(w, name) for name in ('layout', 'style') if isinstance(getattr(w, name, None), widgets.Widget)]
+    looks = (getattr(w, name, None) for name in ('layout', 'style'))
+    own = [look for look in looks if isinstance(look, widgets.Widget)]
     return own + [part for child in getattr(w, 'children', ()) for part in (child, *_parts(child))]
 
 # %% ../nbs/workbench/04_widgets.ipynb #3331bf55
 class ParamExplorer(widgets.VBox):
-    "Sliders over a pure function; `caption` says what is shown, `controls[name].value` is the state."
+    "Sliders over a pure function; `caption` says what is shown, `controls[name].value` its state."
     caption = t.Unicode(read_only=True)
 
     def __init__(self,
@@ -462,12 +514,15 @@ class ParamExplorer(widgets.VBox):
         note:str='', # a warning for the caption, such as 'untrained'
         **sliders, # for each parameter (low, high, step[, start]), a list of choices, or a bool
     ):
-        if not sliders: raise ValueError('ParamExplorer needs at least one parameter, as in k=(1, 9, 1).')
+        if not sliders:
+            raise ValueError('ParamExplorer needs at least one parameter, as in k=(1, 9, 1).')
         for name, spec in sliders.items(): _kind(name, spec)
         colour_table(colours or 'inferno')
         made = {name: _control(name, spec) for name, spec in sliders.items()}
-        self.fn, self.colours, self.note, self.controls = fn, colours, note, {k: box for k, (box, _) in made.items()}
-        self._image, self._line = widgets.Image(format='jpeg', layout=dict(max_width='100%', width='360px')), _Line()
+        self.fn, self.colours, self.note = fn, colours, note
+        self.controls = {k: box for k, (box, _) in made.items()}
+        layout = dict(max_width='100%', width='360px')
+        self._image, self._line = widgets.Image(format='jpeg', layout=layout), _Line()
         super().__init__([*(row for _, row in made.values()), self._image, self._line])
         self._parts = _parts(self)
         self._listen(True)
@@ -478,11 +533,13 @@ class ParamExplorer(widgets.VBox):
 
     def __repr__(self): return f'{type(self).__name__}: {self.caption}'
 
-    def close(self):
-        "Give everything back. Closing again does nothing."
-        if self.comm is None: return
-        for part in self._parts: part.close()
-        super().close()
+# %% ../nbs/workbench/04_widgets.ipynb #3331bf56
+@patch
+def close(self:ParamExplorer):
+    "Give everything back. Closing again does nothing."
+    if self.comm is None: return
+    for part in self._parts: part.close()
+    widgets.VBox.close(self)
 
 # %% ../nbs/workbench/04_widgets.ipynb #2573819c
 @patch(as_prop=True)
@@ -520,10 +577,11 @@ def _listen(self:ParamExplorer, on):
 def change(self:ParamExplorer,
     **params, # new values by name
 ):
-    "Change parameters and draw once. Raises `ValueError`, changing nothing, for a wrong name or value."
+    "Change parameters and draw once. Raises `ValueError`, changing nothing, for a wrong one."
     for name, value in params.items():
         if name not in self.controls:
-            raise ValueError(f'No parameter is named {name!r}; there are {", ".join(self.controls)}.')
+            known = ', '.join(self.controls)
+            raise ValueError(f'No parameter is named {name!r}; there are {known}.')
         if not _allows(self.controls[name], value): raise ValueError(f'{name} cannot be {value!r}.')
     self._listen(False)
     try:
@@ -537,13 +595,16 @@ def _allows(box, value):
     if isinstance(box, widgets.Checkbox): return isinstance(value, bool)
     if isinstance(box, widgets.Dropdown): return value in box.options
     whole = isinstance(box, widgets.BoundedIntText)
-    return isinstance(value, (int, np.integer) if whole else (int, float, np.number)) and box.min <= value <= box.max
+    kinds = (int, np.integer) if whole else (int, float, np.number)
+    return isinstance(value, kinds) and box.min <= value <= box.max
 
-
+# %% ../nbs/workbench/04_widgets.ipynb #512bc9ca
 @patch
-def _repr_mimebundle_(self:ParamExplorer, **kwargs):
+def _repr_mimebundle_(self:ParamExplorer, **kwargs):  # noqa: F811, of another class
     "The widget's view; where no kernel runs, the current picture with its caption as alt text."
     view = widgets.VBox._repr_mimebundle_(self, **kwargs)
     data, meta = view if isinstance(view, tuple) else (view, {})
-    still = alt_bundle(self.rgb, f'Picture computed from numbers. {self.caption}', photo=True, width=_SIDE)
+    alt = self.caption
+    if len(alt) < 40: alt = f'Picture computed from numbers. {alt}'
+    still = alt_bundle(self.rgb, alt, photo=True, width=_SIDE)
     return {**data, **still, 'text/plain': repr(self)}, meta
