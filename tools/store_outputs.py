@@ -23,8 +23,8 @@ from setup_env import ROOT
 
 TIMEOUT = 600
 MOST = 1_500_000 # bytes of a stored notebook
-TIMM = 'ignore:`torch.jit.script` is deprecated:FutureWarning' # what it says when it is imported
-os.environ.setdefault('PYTHONWARNINGS', TIMM)
+DEPRECATED = 'ignore:`torch.jit:FutureWarning' # what timm says when it is imported
+os.environ.setdefault('PYTHONWARNINGS', DEPRECATED)
 MAX_LIVE = 100_000
 TRIMMED = '<!-- alive in JupyterLab -->'
 WIDGET_VIEW = 'application/vnd.jupyter.widget-view+json'
