@@ -293,6 +293,9 @@ PLANTS = dict(
     kernelspec=[
         put(PLOT, 'metadata', 'kernelspec', 'name', value='venv'),
     ],
+    no_machine_paths=[
+        insert(CHAPTER, 8, code('draw(1)', {'text/plain': '/opt/env/site-packages/x.py:1: old'})),
+    ],
     notebook_size=[
         insert(CHAPTER, 9, prose('x'*MAX_NOTEBOOK)),
     ],

@@ -412,6 +412,20 @@ def no_errors(nb, course):
 
 
 @rule
+def no_machine_paths(nb, course):
+    "No stored output names a folder of the machine it was made on."
+    for c in nb.code:
+        found = re.search(r'(/[\w.-]+){2,}/site-packages|/home/\w+|/Users/\w+', said(c.outputs))
+        if found: yield c, f'stores the path {found[0]}: silence what printed it, run make outputs'
+
+
+def said(outputs) -> str:
+    "What outputs print, without pictures and pages."
+    streams = [text(o.get('text')) for o in outputs]
+    return '\n'.join(streams + [text(o.get('data', {}).get('text/plain')) for o in outputs])
+
+
+@rule
 def notebook_size(nb, course):
     "At most 1.5 MB."
     size = nb.path.stat().st_size
