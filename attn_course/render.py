@@ -35,8 +35,7 @@ def to_rgb(
     if x.dtype != np.uint8:
         if not (x.min() >= 0 and x.max() <= 1 + 1e-6):
             raise ValueError('A float picture needs values in 0..1, these run from '
-                             f'{x.min():.3g} to {x.max():.3g}: '
-                             'undo the normalisation first.')
+                             f'{x.min():.3g} to {x.max():.3g}: undo the normalisation first.')
         x = (x*255).round().astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:2], 3)))
 
@@ -134,7 +133,7 @@ def greyed(
     light = to_rgb(img) @ np.array([.299, .587, .114])
     return (44 + .74*light).round().astype(np.uint8)[..., None].repeat(3, -1)
 
-
+# %% ../nbs/workbench/00_render.ipynb #fdd1896e
 def overlay(
     img, # a picture, as `to_rgb` takes it
     m, # (h, w) raw values at any size
@@ -148,10 +147,13 @@ def overlay(
 ) -> np.ndarray: # (h, w, 3) uint8, the size of the picture
     "A map over its picture. Raises `ValueError` for an alpha outside 0..1 and what helpers refuse."
     if not 0 <= alpha <= 1: raise ValueError(f'alpha lies in 0..1, not {alpha}.')
-    base, signed = greyed(img) if grey else to_rgb(img), is_signed(m, colours)
-    m01 = scale_maps(resize_map(scale_maps(m, scale, signed), base.shape[:2], smooth), (0, 1))
+    base = greyed(img) if grey else to_rgb(img)
+    signed = is_signed(m, colours)
+    big = resize_map(scale_maps(m, scale, signed), base.shape[:2], smooth)
+    m01 = scale_maps(big, (0, 1))
     weight = np.abs(2*m01 - 1) if signed else m01
-    a = alpha*(np.clip(weight/LOOK['full'], 0, 1)[..., None] if by_weight else 1)
+    strength = np.clip(weight/LOOK['full'], 0, 1)[..., None] if by_weight else 1
+    a = alpha*strength
     drawn = base*(1 - a) + _coloured(m01, colours, signed)*a
     if line and smooth and not signed: drawn = _with_line(drawn, m01)
     return drawn.round().astype(np.uint8)
@@ -189,13 +191,15 @@ def half_level(
     "The level above which half of the weight lies."
     weights = np.sort(np.maximum(_array(m).astype(np.float64), 0), axis=None)[::-1]
     half = weights.sum()/2*(1 - 1e-9)
-    return float(weights[min((np.cumsum(weights) < half).sum(), weights.size - 1)])
+    before = (np.cumsum(weights) < half).sum() # places that do not reach half yet
+    return float(weights[min(before, weights.size - 1)])
 
 
 def _with_line(rgb, m01):
     "A white line around the places above the half level, as wide as the picture allows."
     if np.ptp(m01) < 1e-3: return rgb # a flat map has no half
-    width, level = max(1., min(rgb.shape[:2])/140), half_level(m01)
+    width = max(1., min(rgb.shape[:2])/140)
+    level = half_level(m01)
     slope = np.hypot(*np.gradient(m01)) + 1e-6
     near = np.abs(m01 - level)/slope # distance to the line in pixels, where the map slopes
     inside = m01 >= level
@@ -347,10 +351,9 @@ def draw_bars(
     (h, w), font = size, ImageFont.load_default(11)
     img = Image.new('RGB', (w, h), 'white')
     ink, row = ImageDraw.Draw(img), h/len(values)
-    lo, hi = limits or (values.min(), values.max())
-    lo, hi = min(lo, 0), max(hi, 0)
-    hi += lo == hi # all bars are zero
-    left, right = min(max(ink.textlength(str(s), font) for s in labels) + 8, w//2), w - 34
+    lo, hi = _axis(values, limits)
+    widest = max(ink.textlength(str(s), font) for s in labels)
+    left, right = min(widest + 8, w//2), w - 34
     def at(v): return left + (right - left)*(min(max(v, lo), hi) - lo)/(hi - lo)
     for i, (label, v) in enumerate(zip(labels, values)):
         top, middle = i*row + .15*row, (i + .5)*row
@@ -360,3 +363,11 @@ def draw_bars(
         ink.text((right + 2, middle), f'{v:.2f}', '#333', font, 'lm')
     ink.line([(at(0), 0), (at(0), h)], '#999')
     return np.asarray(img)
+
+# %% ../nbs/workbench/00_render.ipynb #bars002b
+def _axis(values, limits):
+    "The lowest and the highest value of an axis that holds zero."
+    lo, hi = limits or (values.min(), values.max())
+    lo, hi = min(lo, 0), max(hi, 0)
+    if lo == hi: hi += 1 # all bars are zero
+    return lo, hi
