@@ -8,6 +8,8 @@ __all__ = ['BLUE', 'GREY', 'INK', 'blank_figure', 'AltFigure', 'plot_pictures', 
 
 # %% ../nbs/workbench/01_plot.ipynb #f591c76e
 from contextlib import suppress
+from itertools import chain
+from math import ceil
 from textwrap import wrap
 
 import matplotlib.pyplot as plt
@@ -93,9 +95,9 @@ def picture_figure(
     title:str='', # below all
 ) -> AltFigure:
     "Rows of pictures, each with its title."
-    rows = [[(to_rgb(p), _wrapped(t, size*_proportion(p))) for p, t in row] for row in rows]
-    tops = [_LINE*max(t.count('\n') + bool(t) for _, t in row) + .08 for row in rows]
-    widths = [[size*_proportion(p) for p, _ in row] for row in rows]
+    rows = [_fitted(row, size) for row in rows]
+    tops = [_LINE*_title_lines(row) + .08 for row in rows]
+    widths = [_widths(row, size) for row in rows]
     w = max(sum(ws) + _GAP*(len(ws) - 1) for ws in widths) + .1
     h = sum(tops) + (size + .06)*len(rows) + _BAR*bool(bars) + .3*bool(title)
     fig, y = Figure(figsize=(w, h)), h
@@ -105,13 +107,14 @@ def picture_figure(
             _picture(fig, [x/w, y/h, width/w, size/h], picture, words)
             x += width + _GAP
         y -= .06
-    for bar in enumerate(bars): _bar(fig, *bar, y, w, h, len(bars))
+    for i, bar in enumerate(bars): _bar(fig, i, bar, y, w, h, len(bars))
     if title: fig.text(.05/w, .1/h, title, fontsize=10, color=INK, va='bottom')
     if figsize: fig.set_size_inches(figsize)
     return AltFigure(fig, alt, photo=True)
 
 # %% ../nbs/workbench/01_plot.ipynb #grid0002
 def _proportion(picture):
+    "Width over height, as far as a row can show it."
     h, w = to_rgb(picture).shape[:2]
     return min(max(w/h, .25), 8)
 
@@ -119,11 +122,22 @@ def _proportion(picture):
 def _wrapped(title, width):
     "A title in lines that fit over a picture of a width in inches."
     most = max(10, int(width*12.5)) # characters
-    lines = [part for line in str(title).split('\n') for part in wrap(line, most) or ['']]
+    lines = []
+    for line in str(title).split('\n'): lines += wrap(line, most) or ['']
     return '\n'.join(lines)
 
 
+def _fitted(row, size):
+    "The pictures of a row as RGB, their titles in lines that fit."
+    return [(to_rgb(p), _wrapped(title, size*_proportion(p))) for p, title in row]
+
+
+def _title_lines(row): return max(title.count('\n') + bool(title) for _, title in row)
+def _widths(row, size): return [size*_proportion(p) for p, _ in row]
+
+# %% ../nbs/workbench/01_plot.ipynb #grid002b
 def _picture(fig, box, picture, title):
+    "A picture at a place of the figure, its title over it."
     ax = fig.add_axes(box)
     ax.imshow(picture, aspect='auto')
     ax.axis('off')
@@ -132,9 +146,11 @@ def _picture(fig, box, picture, title):
 
 def _bar(fig, i, bar, y, w, h, n):
     "A colour bar as a row of small rectangles, with words at its ends."
-    (table, low, high), width = bar, min(3., (w - .6)/n)
+    table, low, high = bar
+    width = min(3., (w - .6)/n)
     x, y, step = (w - n*width)/2 + i*width + .15, y - .22, (width - .3)/64
-    for j, rgb in enumerate(np.asarray(table)[np.linspace(0, 255, 64).astype(int)]/255):
+    shades = np.asarray(table)[np.linspace(0, 255, 64).astype(int)]/255
+    for j, rgb in enumerate(shades):
         corner = (x + j*step)/w, y/h
         cell = Rectangle(corner, 1.05*step/w, .09/h, color=rgb, lw=0, transform=fig.transFigure)
         fig.add_artist(cell)
@@ -175,8 +191,9 @@ def plot_maps(
     for name, ms in maps.items():
         if len(ms) != len(pictures):
             raise ValueError(f'{len(pictures)} pictures, but {len(ms)} maps for {name!r}.')
-    rows, every = [], [as_map(m) for ms in maps.values() for m in ms]
+    every = [as_map(m) for m in chain(*maps.values())]
     limits = _limits(every) if isinstance(scale, str) and scale == 'shared' else scale
+    rows = []
     for i, picture in enumerate(pictures):
         picture = at_height(picture, round(200*size))
         row = [(picture, titles[i] if titles is not None else '')]
@@ -206,19 +223,26 @@ def colour_bars(
     colours=None, # the table that was asked for
 ) -> list: # (table, low, high) for `picture_figure`
     "What the colours of a figure mean: one bar, or two if some maps have a sign and others none."
-    bars = {}
+    bars = []
     for signed in sorted({is_signed(m, colours) for m in maps}):
-        high = 'largest of each map' if isinstance(scale, str) else f'{scale[1]:.3g}'
-        if isinstance(scale, str) and scale == 'shared':
-            high = f'{max(np.abs(as_map(m)).max() for m in maps):.3g}, for all maps'
-        low = '0' if isinstance(scale, str) else f'{scale[0]:.3g}'
-        ends = ('against', 'for') if signed else (low, high)
-        bars[signed] = colour_ramp(colours, signed), *ends
-    return list(bars.values())
+        low, high = _ends(maps, scale)
+        if signed: low, high = 'against', 'for'
+        bars.append((colour_ramp(colours, signed), low, high))
+    return bars
+
+# %% ../nbs/workbench/01_plot.ipynb #grid003b
+def _ends(maps, scale):
+    "The words at the ends of a bar that begins at zero."
+    if not isinstance(scale, str): return f'{scale[0]:.3g}', f'{scale[1]:.3g}'
+    if scale != 'shared': return '0', 'largest of each map'
+    largest = max(np.abs(as_map(m)).max() for m in maps)
+    return '0', f'{largest:.3g}, for all maps'
 
 
 def _limits(maps):
-    return min(0., float(min(m.min() for m in maps))), float(max(m.max() for m in maps))
+    "The lowest value of several maps, zero at most, and the highest."
+    low, high = min(m.min() for m in maps), max(m.max() for m in maps)
+    return min(0., float(low)), float(high)
 
 # %% ../nbs/workbench/01_plot.ipynb #row00002
 def row_figure(
@@ -241,10 +265,15 @@ def strip_figure(
     **kwargs, # figsize and title, as `picture_figure` takes them
 ) -> AltFigure:
     "Strips in a grid."
-    ncols = ncols or (-(-len(strips)//nrows) if nrows else max(1, 4//len(strips[0])))
-    starts = range(0, len(strips), ncols)
-    rows = [[pair for strip in strips[i:i + ncols] for pair in strip] for i in starts]
+    ncols = ncols or _columns(strips, nrows)
+    rows = [list(chain(*part)) for part in _in_rows(strips, ncols)]
     return picture_figure(rows, alt, size, bars, **kwargs)
+
+
+def _columns(strips, nrows):
+    "How many strips stand in a row, for a number of rows or for four pictures."
+    if nrows: return ceil(len(strips)/nrows)
+    return max(1, 4//len(strips[0]))
 
 # %% ../nbs/workbench/01_plot.ipynb #bc2df492
 def plot_probs(
@@ -304,14 +333,10 @@ def plot_intervals(
     "A row for each variant: a dot for each seed, the mean and its interval."
     controls = [control] if isinstance(control, str) else list(control)
     fig, axes = blank_figure(size=(6, .8 + .42*len(results)))
-    ax, rows = axes[0, 0], {name: mean_interval(xs, level) for name, xs in results.items()}
-    for y, (name, (mean, lo, hi)) in enumerate(rows.items()):
-        colour = GREY if name in controls else BLUE
-        ax.plot(results[name], [y]*len(results[name]), 'o', color=colour, ms=5, alpha=.4, mew=0)
-        ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D',
-                    color=colour, capsize=4, ms=5)
-        ax.annotate(f'{mean:.3f}', (mean, y), (0, 6), textcoords='offset points',
-                    ha='center', fontsize=9, color=INK)
+    ax = axes[0, 0]
+    rows = {name: mean_interval(xs, level) for name, xs in results.items()}
+    for y, (name, interval) in enumerate(rows.items()):
+        _interval(ax, y, results[name], interval, GREY if name in controls else BLUE)
     if min(lo for _, lo, _ in rows.values()) < 0: ax.axvline(0, color=GREY, lw=1, zorder=0)
     ax.set_yticks(range(len(rows)), list(rows), color=INK)
     ax.set_ylim(len(rows) - .5, -.7)
@@ -319,3 +344,12 @@ def plot_intervals(
     if title: fig.suptitle('\n'.join(wrap(title, 70)), x=.01, ha='left', fontsize=11, color=INK)
     said = '; '.join(f'{n} {m:.3f} ({lo:.3f} to {hi:.3f})' for n, (m, lo, hi) in rows.items())
     return AltFigure(fig, alt or f'{xlabel}, mean and {level:.0%} interval: {said}.')
+
+# %% ../nbs/workbench/01_plot.ipynb #intv001b
+def _interval(ax, y, values, interval, colour):
+    "A row of the chart: a dot for each value, the mean and its interval."
+    mean, lo, hi = interval
+    ax.plot(values, [y]*len(values), 'o', color=colour, ms=5, alpha=.4, mew=0)
+    ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D', color=colour, capsize=4, ms=5)
+    ax.annotate(f'{mean:.3f}', (mean, y), (0, 6), textcoords='offset points',
+                ha='center', fontsize=9, color=INK)
