@@ -128,13 +128,15 @@ def _same(rng, images, labels, n, size): # as in digit_puzzle; images (m, 8, 8),
     return x[:, None], y, where
 
 # %% ../nbs/workbench/03_data.ipynb #data0068
-PHOTOS = dict(cat=('skimage', 'data', 'chelsea.png'), coffee=('skimage', 'data', 'coffee.png'),
+PHOTOS = dict(cat=('skimage', 'data', 'chelsea.png'),
+              coffee=('skimage', 'data', 'coffee.png'),
               camera=('skimage', 'data', 'camera.png'),
               astronaut=('skimage', 'data', 'astronaut.png'),
               rocket=('skimage', 'data', 'rocket.jpg'),
               motorcycle=('skimage', 'data', 'motorcycle_left.png'),
               flower=('sklearn', 'datasets', 'images', 'flower.jpg'),
               china=('sklearn', 'datasets', 'images', 'china.jpg'))
+
 
 def photo(
     name:str, # a key of PHOTOS
@@ -164,9 +166,9 @@ def _main(
     scene:Scene,
 ) -> SceneObject:
     "The object a question is about: the marked one, or the only one."
-    if scene.marked is None and len(scene.objects) > 1: raise ValueError(
-        'Which object is meant? Draw scenes with one object or with mark=True, '
-        "or choose task='multi'.")
+    if scene.marked is None and len(scene.objects) > 1:
+        raise ValueError('Which object is meant? Draw scenes with one object or with mark=True, '
+                         "or choose task='multi'.")
     return scene.objects[scene.marked or 0]
 
 
@@ -213,8 +215,7 @@ def _caption_of(
 
 # %% ../nbs/workbench/03_data.ipynb #data0077
 CAPTION_VOCAB = ['xxpad', 'xxbos', 'xxeos', 'a', 'an', 'and', 'left', 'right', 'of', 'above',
-                 'below',
-                 *PALETTE, *GLYPHS]
+                 'below', *PALETTE, *GLYPHS]
 
 
 class TensorCaption(TensorBase):
@@ -309,8 +310,9 @@ def scene_dls(
     if task not in TASKS: raise ValueError(f'task={task!r}: choose from {", ".join(TASKS)}.')
     if isinstance(scenes, int):
         scenes = make_scenes(scenes, seed=seed, **{'objects': TASKS[task], **kwargs})
-    elif kwargs: raise ValueError(
-        f'{", ".join(kwargs)}: only for scenes drawn here, not for a list of scenes.')
+    elif kwargs:
+        raise ValueError(f'{", ".join(kwargs)}: only for scenes drawn here, '
+                         'not for a list of scenes.')
     if len(scenes) < 2 or not 0 < valid_pct < 1:
         raise ValueError('Training and validation need a scene each.')
     block, getter = _target(task, scenes)
@@ -402,6 +404,7 @@ def _imagenet_names() -> tuple: # of 1000 str
              638: 'maillot (tights)', 639: 'maillot (tank suit)'}
     return tuple(twins.get(i, name) for i, name in enumerate(names))
 
+
 def imagenet_labels() -> list: # of 1000 str, none twice
     "Readable names of the ImageNet classes, in the network's order."
     return list(_imagenet_names())
@@ -409,11 +412,13 @@ def imagenet_labels() -> list: # of 1000 str, none twice
 # %% ../nbs/workbench/03_data.ipynb #data0106
 PHOTO_LABELS = dict(cat='tabby', coffee='espresso', camera='tripod', motorcycle='moped')
 
+
 def _photo_label(
     name:str, # a key of PHOTO_LABELS
 ) -> str: # a name from imagenet_labels
     "The class a person would give the photo."
     return PHOTO_LABELS[name]
+
 
 def _load_photo(
     o, # a key of PHOTOS, or a picture: PIL image, array, path
@@ -421,23 +426,31 @@ def _load_photo(
     "A picture by its name, or as it comes."
     return PILImage.create(photo(o) if isinstance(o, str) and o in PHOTOS else o)
 
+
+def _all_twice(items):
+    "Every item to train, and again to validate."
+    everything = list(range(len(items)))
+    return [everything, everything]
+
+
 def imagenet_learner(
     bs:int=16, # batch size
 ) -> Learner: # learn.dls.vocab are the 1000 names
     "A fastai learner around `imagenet_model`; its data are four photos, to train and to validate."
     data = DataBlock((ImageBlock, CategoryBlock(imagenet_labels(), sort=False)),
                      get_x=_load_photo, get_y=_photo_label,
-                     splitter=lambda names: [list(range(len(names)))]*2, item_tfms=Resize(224),
+                     splitter=_all_twice, item_tfms=Resize(224),
                      batch_tfms=Normalize.from_stats((127/255,)*3, (128/255,)*3))
     dls = data.dataloaders(list(PHOTO_LABELS), bs=bs, num_workers=0)
     return Learner(dls, imagenet_model(), loss_func=CrossEntropyLossFlat(), metrics=accuracy)
 
 # %% ../nbs/workbench/03_data.ipynb #data0114
 _IMAGENETTE = dict(n01440764='tench', n02102040='English springer',
-                  n02979186='cassette player', n03000684='chain saw',
-                  n03028079='church', n03394916='French horn',
-                  n03417042='garbage truck', n03425413='gas pump',
-                  n03445777='golf ball', n03888257='parachute')
+                   n02979186='cassette player', n03000684='chain saw',
+                   n03028079='church', n03394916='French horn',
+                   n03417042='garbage truck', n03425413='gas pump',
+                   n03445777='golf ball', n03888257='parachute')
+
 
 def _imagenette_label(path): return _IMAGENETTE[path.parent.name] # Path of a picture -> name
 def _pet_label(path): return path.stem.rpartition('_')[0] # Path of a picture -> breed
@@ -464,6 +477,6 @@ def online_dls(
         getter, block = _camvid_mask, CodeBlock((folder/'codes.txt').read_text().split())
     source = folder if name == 'imagenette' else folder/'images'
     data = DataBlock((ImageBlock, block), get_items=get_image_files, get_y=getter,
-                     splitter=splitter,
-                     item_tfms=Resize(size), batch_tfms=Normalize.from_stats(*imagenet_stats))
+                     splitter=splitter, item_tfms=Resize(size),
+                     batch_tfms=Normalize.from_stats(*imagenet_stats))
     return data.dataloaders(source, bs=bs, num_workers=0)
