@@ -633,6 +633,7 @@ d = { 'settings': { 'branch': 'main',
                                      'attn_course.widgets._picture_url': ('workbench/widgets.html#_picture_url', 'attn_course/widgets.py'),
                                      'attn_course.widgets._pictures': ('workbench/widgets.html#_pictures', 'attn_course/widgets.py'),
                                      'attn_course.widgets._place': ('workbench/widgets.html#_place', 'attn_course/widgets.py'),
+                                     'attn_course.widgets._place_of': ('workbench/widgets.html#_place_of', 'attn_course/widgets.py'),
                                      'attn_course.widgets._query_maps': ('workbench/widgets.html#_query_maps', 'attn_course/widgets.py'),
                                      'attn_course.widgets.describe_map': ('workbench/widgets.html#describe_map', 'attn_course/widgets.py'),
                                      'attn_course.widgets.half_weight': ('workbench/widgets.html#half_weight', 'attn_course/widgets.py')}}}

@@ -39,8 +39,8 @@ from attn_course.render import (
 
 # %% ../nbs/workbench/04_widgets.ipynb #044f7acc
 _PLACES = [['upper left', 'at the top', 'upper right'],
-          ['on the left', 'in the centre', 'on the right'],
-          ['lower left', 'at the bottom', 'lower right']]
+           ['on the left', 'in the centre', 'on the right'],
+           ['lower left', 'at the bottom', 'lower right']]
 
 
 def _place(
@@ -58,7 +58,9 @@ def half_weight(
 ) -> float: # share of the cells, 0..1
     "The smallest share of the picture that carries half of the weight."
     weights = np.sort(np.maximum(np.asarray(m, np.float64), 0), axis=None)[::-1]
-    return float((np.cumsum(weights) < weights.sum()/2*(1 - 1e-9)).sum() + 1)/weights.size
+    half = weights.sum()/2*(1 - 1e-9)
+    before = (np.cumsum(weights) < half).sum() # cells that do not reach half yet
+    return float(before + 1)/weights.size
 
 # %% ../nbs/workbench/04_widgets.ipynb #d1c84f4e
 def describe_map(
@@ -69,12 +71,18 @@ def describe_map(
     m = _grid(m)
     if m.min() == m.max():
         return f'{name}: the map is flat, every place weighs {_number(m.min())}.'
-    high, low = (_place(*divmod(int(i), m.shape[1]), *m.shape) for i in (m.argmax(), m.argmin()))
+    high, low = (_place_of(i, m) for i in (m.argmax(), m.argmin()))
     half = f'falls on {_percent(half_weight(m))} of the picture'
     if m.min() >= 0: return f'{name}: the peak lies {high}, half of the weight {half}.'
     if m.max() <= 0: return f'{name}: nothing supports it, the strongest opposition lies {low}.'
     return (f'{name}: the strongest support lies {high}, the strongest opposition {low}; '
             f'half of the support {half}.')
+
+
+def _place_of(i, m):
+    "Where a cell of a map lies, by its number."
+    row, col = divmod(int(i), m.shape[1])
+    return _place(row, col, *m.shape)
 
 
 def _grid(m, most=10**6):
@@ -112,19 +120,20 @@ def _encode_map(
 
 def _decode_map(
     cells, # uint8 (h, w)
-    info:dict, # what `encode_map` returned beside it
+    info:dict, # what `_encode_map` returned beside it
 ) -> np.ndarray: # float64 (h, w)
     "The values behind the bytes, to half a level."
     return info['lo'] + np.asarray(cells, float)/info['levels']*(info['hi'] - info['lo'])
 
 # %% ../nbs/workbench/04_widgets.ipynb #229ebf64
-_SIDE = 480  # longest side of a picture on the page, CSS pixels
+_SIDE = 480 # longest side of a picture on the page, CSS pixels
 
 
 def _fit(img):
     "A picture no larger than the page shows it; small ones stay as they are."
     rgb = to_rgb(img)
-    h, w = (max(1, round(n*min(1, _SIDE/max(rgb.shape)))) for n in rgb.shape[:2])
+    shrink = min(1, _SIDE/max(rgb.shape))
+    h, w = (max(1, round(n*shrink)) for n in rgb.shape[:2])
     if (h, w) == rgb.shape[:2]: return rgb
     return np.asarray(Image.fromarray(rgb).resize((w, h), Image.Resampling.LANCZOS))
 
@@ -142,7 +151,7 @@ def _in_cells(rgb):
 
 
 def _picture_url(rgb):
-    "A photo as JPEG, a tiny picture without loss."
+    "A photo as WebP, a tiny picture without loss."
     return data_url(to_png(rgb) if max(rgb.shape[:2]) <= 128 else to_webp(rgb, 70))
 
 # %% ../nbs/workbench/04_widgets.ipynb #c4479619
@@ -171,9 +180,9 @@ def _keys(maps):
         raise ValueError('maps is empty: give at least one map, as in {"Grad-CAM": array}.')
     keys = [tuple(map(str, k)) if isinstance(k, tuple) else (str(k),) for k in maps]
     lengths = sorted({len(k) for k in keys})
-    if len(lengths) > 1: raise ValueError(
-        f'Keys of maps differ in length ({lengths[0]} and {lengths[-1]}): '
-                                          'name every map by the same axes.')
+    if len(lengths) > 1:
+        raise ValueError(f'Keys of maps differ in length ({lengths[0]} and {lengths[-1]}): '
+                         'name every map by the same axes.')
     if len(set(keys)) < len(keys):
         raise ValueError('Two maps have the same name once written as text.')
     return keys
@@ -196,7 +205,8 @@ def _axis_names(axes, n, several):
 def _pictures(images, axes, keys):
     "Pictures by name; the only one is called ''."
     if 'image' not in axes:
-        return {'': _fit(next(iter(images.values())) if isinstance(images, dict) else images)}
+        only = next(iter(images.values())) if isinstance(images, dict) else images
+        return {'': _fit(only)}
     named = {str(k): v for k, v in images.items()} if isinstance(images, dict) else {}
     lost = sorted({k[axes.index('image')] for k in keys} - named.keys())
     if lost:
@@ -214,7 +224,8 @@ def _pack(
     "All a heatmap explorer sends to the browser. Raises `ValueError` for what cannot be drawn."
     keys = _keys(maps)
     axes = _axis_names(axes, len(keys[0]), isinstance(images, dict) and len(images) > 1)
-    pictures, infos, chunks, start = _pictures(images, axes, keys), [], [], 0
+    pictures = _pictures(images, axes, keys)
+    infos, chunks, start = [], [], 0
     for key, m in zip(keys, maps.values()):
         cells, info = _encode_map(m)
         about = describe_map(m, _map_name(axes, key, note))
@@ -229,8 +240,8 @@ def _pack(
 
 # %% ../nbs/workbench/04_widgets.ipynb #8fa0ff18
 def _heatmap_caption(
-    record:dict, # from `pack`
-    pixels:bytes, # from `pack`
+    record:dict, # from `_pack`
+    pixels:bytes, # from `_pack`
     selected, # key of the map that is shown
     cursor=(), # (row, column) of the cell under the pointer, or empty
 ) -> str: # one or two sentences
@@ -244,7 +255,9 @@ def _heatmap_caption(
     return f"{info['about']} {place}: {value}."
 
 
-def _info(record, key): return next(m for m in record['maps'] if m['key'] == list(key))
+def _info(record, key):
+    "What a record says of one map."
+    return next(m for m in record['maps'] if m['key'] == list(key))
 
 
 def _cells(info, pixels):
@@ -277,7 +290,8 @@ class _Heatmap(AnyWidget):
     def _inside(self, proposal):
         cell, info = proposal['value'], _info(self.record, self.selected)
         size = info['h'], info['w']
-        if not cell or len(cell) == 2 and all(0 <= i < n for i, n in zip(cell, size)): return cell
+        if not cell: return cell
+        if len(cell) == 2 and all(0 <= i < n for i, n in zip(cell, size)): return cell
         raise t.TraitError(f"The map has {info['h']} rows and {info['w']} columns: no cell {cell}.")
 
     @t.observe('selected', 'cursor')
@@ -304,8 +318,7 @@ class HeatmapExplorer(_Heatmap):
     ):
         record, pixels, pictures = _pack(images, maps, axes, note)
         super().__init__(record=record, pixels=pixels, selected=tuple(record['maps'][0]['key']),
-                         alpha=alpha,
-                         colours=colours, smooth=smooth)
+                         alpha=alpha, colours=colours, smooth=smooth)
         self.html_limit, self._pictures = html_limit, pictures
         self._say()
 
@@ -376,8 +389,10 @@ class AttentionExplorer(HeatmapExplorer):
         named = attn if isinstance(attn, dict) else {'attention': attn}
         keys, grid, key_grid = _keys(named), _grid_size(grid), _grid_size(key_grid or grid)
         axes = _axis_names(axes, len(keys[0]), isinstance(images, dict) and len(images) > 1)
-        maps = {(*key, name): m for key, a in zip(keys, named.values())
-                for name, m in zip(_cell_names(grid), _query_maps(a, grid, key_grid))}
+        maps = {}
+        for key, weights in zip(keys, named.values()):
+            asked = zip(_cell_names(grid), _query_maps(weights, grid, key_grid))
+            maps |= {(*key, name): m for name, m in asked}
         self.grid, self._query_axis = grid, len(axes)
         super().__init__(images, maps, (*axes, 'query'), alpha=alpha, smooth=smooth, **kwargs)
         self.record = {**self.record, 'query': dict(axis=len(axes), h=grid[0], w=grid[1])}
@@ -385,10 +400,12 @@ class AttentionExplorer(HeatmapExplorer):
 
 # %% ../nbs/workbench/04_widgets.ipynb #query003
 def _cell_names(grid):
+    "What the places of a grid are called, row by row."
     return [f'row {r + 1}, column {c + 1}' for r in range(grid[0]) for c in range(grid[1])]
 
 
 def _grid_size(grid):
+    "A grid as two whole numbers. Raises `ValueError` for anything else."
     if np.shape(grid) != (2,) or not all(isinstance(n, (int, np.integer)) for n in grid):
         raise ValueError(f'A grid is (rows, columns), two whole numbers, not {grid!r}.')
     return tuple(map(int, grid))
@@ -398,15 +415,17 @@ def _query_maps(attn, grid, key_grid):
     "Weights (queries, keys) as a map for each query. Raises `ValueError` when grids do not fit."
     attn = np.asarray(attn.detach().cpu().float() if hasattr(attn, 'detach') else attn)
     n = grid[0]*grid[1], key_grid[0]*key_grid[1]
-    if min(*grid, *key_grid) < 1 or attn.shape != n: raise ValueError(
-        f'Grids {grid} and {key_grid} need weights of the shape {n}, not {attn.shape}.')
+    if min(*grid, *key_grid) < 1 or attn.shape != n:
+        raise ValueError(f'Grids {grid} and {key_grid} need weights of the shape {n}, '
+                         f'not {attn.shape}.')
     return attn.reshape(-1, *key_grid)
 
-
+# %% ../nbs/workbench/04_widgets.ipynb #query03b
 @patch(as_prop=True)
 def query(self:AttentionExplorer) -> tuple: # (row, column), from 0
     "The place that is asked from."
-    return divmod(_cell_names(self.grid).index(self.selected[self._query_axis]), self.grid[1])
+    name = self.selected[self._query_axis]
+    return divmod(_cell_names(self.grid).index(name), self.grid[1])
 
 
 @patch
@@ -429,13 +448,13 @@ def still(  # noqa: F811, of another class
 ) -> np.ndarray: # (h, w, 3) uint8
     "The picture as the screen shows it, with a frame around the query."
     rgb = HeatmapExplorer.still(self).copy()
-    (row, col), (h, w) = self.query, (n/g for n, g in zip(rgb.shape, self.grid))
+    row, col = self.query
+    h, w = (n/g for n, g in zip(rgb.shape, self.grid)) # size of a cell in pixels
     y0, y1, x0, x1 = (round(v) for v in (row*h, (row + 1)*h, col*w, (col + 1)*w))
     for edge, colour in ((2, 0), (1, 255)): # a white line on a dark one
         top, bottom = np.s_[y0:y0 + edge, x0:x1], np.s_[y1 - edge:y1, x0:x1]
         left, right = np.s_[y0:y1, x0:x0 + edge], np.s_[y0:y1, x1 - edge:x1]
-        for part in (top, bottom, left, right):
-            rgb[part] = colour
+        for part in (top, bottom, left, right): rgb[part] = colour
     return rgb
 
 # %% ../nbs/workbench/04_widgets.ipynb #e0d07b92
@@ -448,7 +467,8 @@ def _as_picture(
     array, text = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     said = {k: _number(v) if isinstance(v, float) else v for k, v in params.items()}
     given = ', '.join(f'{k} = {v}' for k, v in said.items())
-    if len(np.shape(array)) != 2: return _enlarge(to_rgb(array)), str(text or f'Shown for {given}.')
+    if len(np.shape(array)) != 2:
+        return _enlarge(to_rgb(array)), str(text or f'Shown for {given}.')
     m = _grid(array)
     signed = is_signed(m, colours)
     cells = scale_maps(m, signed=signed)
@@ -466,8 +486,8 @@ def _kind(name, spec):
         if lo <= start <= hi and lo < hi and step > 0:
             return 'int' if all(isinstance(v, (int, np.integer)) for v in spec) else 'float'
     raise ValueError(f'{name} needs (low, high, step) or (low, high, step, start) with '
-                     'low < high, step > 0 and the '
-                     f'start between them, a list of choices, or True or False, not {spec!r}.')
+                     'low < high, step > 0 and the start between them, '
+                     f'a list of choices, or True or False, not {spec!r}.')
 
 
 def _control(
@@ -479,8 +499,8 @@ def _control(
     if kind == 'switch': box = widgets.Checkbox(spec, indent=True, **label)
     if kind == 'choice': box = widgets.Dropdown(options=spec, layout=dict(width='260px'), **label)
     if kind in ('switch', 'choice'): return box, box
-    Box, Slider = ((widgets.BoundedIntText, widgets.IntSlider) if kind == 'int' else
-                   (widgets.BoundedFloatText, widgets.FloatSlider))
+    if kind == 'int': Box, Slider = widgets.BoundedIntText, widgets.IntSlider
+    else: Box, Slider = widgets.BoundedFloatText, widgets.FloatSlider
     lo, hi, step, start = (*spec, spec[0])[:4]
     box = Box(start, min=lo, max=hi, step=step, layout=dict(width='180px'), **label)
     slider = Slider(start, min=lo, max=hi, step=step, readout=False,
@@ -498,8 +518,9 @@ class _Line(AnyWidget):
 def _parts(w):
     "The widgets a widget is made of: its layout, its style, its children and theirs."
     looks = (getattr(w, name, None) for name in ('layout', 'style'))
-    own = [look for look in looks if isinstance(look, widgets.Widget)]
-    return own + [part for child in getattr(w, 'children', ()) for part in (child, *_parts(child))]
+    parts = [look for look in looks if isinstance(look, widgets.Widget)]
+    for child in getattr(w, 'children', ()): parts += [child, *_parts(child)]
+    return parts
 
 # %% ../nbs/workbench/04_widgets.ipynb #3331bf55
 class ParamExplorer(widgets.VBox):
@@ -570,7 +591,9 @@ def _tell(self:ParamExplorer, text):
 @patch
 def _listen(self:ParamExplorer, on):
     "Draw at every change of a value, or stop doing so."
-    for box in self.controls.values(): (box.observe if on else box.unobserve)(self._draw, 'value')
+    for box in self.controls.values():
+        if on: box.observe(self._draw, 'value')
+        else: box.unobserve(self._draw, 'value')
 
 # %% ../nbs/workbench/04_widgets.ipynb #512bc9c9
 @patch
