@@ -56,21 +56,27 @@ def check(
     except KeyError:
         return Verdict(False, f"There is no exercise {number!r}; numbers look like '07.2'.")
     except Exception as e: return Verdict(False, f'The exercise file cannot be read: {e}')
-    hints = tuple(exercise['hints'])
-    if answer is None:
-        return Verdict(False, 'Not answered yet: give your answer to check().', hints)
-    if _unwritten(answer): return Verdict(
-        False, 'Not written yet: put your answer in the place of the three dots.', hints)
-    try: wrong = exercise['check'](answer)
-    except Exception as e: wrong = f'Your answer raised {type(e).__name__}: {e}'
-    return Verdict(False, wrong, hints) if wrong else Verdict(True, 'Right.')
+    wrong = _what_is_wrong(exercise, answer)
+    if wrong: return Verdict(False, wrong, tuple(exercise['hints']))
+    return Verdict(True, 'Right.')
+
+# %% ../nbs/workbench/05_exercise.ipynb #00008af0
+def _what_is_wrong(exercise, answer):
+    "One sentence about an answer, or nothing if it is right."
+    if answer is None: return 'Not answered yet: give your answer to check().'
+    if _unwritten(answer):
+        return 'Not written yet: put your answer in the place of the three dots.'
+    try: return exercise['check'](answer)
+    except Exception as e: return f'Your answer raised {type(e).__name__}: {e}'
 
 # %% ../nbs/workbench/05_exercise.ipynb #blnk0001
 def _blank(): ...
 
 
-def _unwritten(answer): # a function whose body is still the three dots
-    return getattr(getattr(answer, '__code__', None), 'co_code', None) == _blank.__code__.co_code
+def _unwritten(answer):
+    "Is an answer a function whose body is still the three dots?"
+    code = getattr(answer, '__code__', None)
+    return getattr(code, 'co_code', None) == _blank.__code__.co_code
 
 
 def _load(chapter, start=None): return runpy.run_path(str(find_exercises(chapter, start)))
@@ -89,13 +95,15 @@ class Quiz:
     def _repr_html_(self): return ''.join(self._one(i, q) for i, q in enumerate(self.questions, 1))
 
     def _one(self, i, q):
+        "One question with its choices, as HTML."
         choices = ''.join(f"<details><summary>{html.escape(text)}</summary>"
                           f"<p>{'✓' if right else '✗'} {html.escape(why)}</p></details>"
                           for text, right, why in _shuffled(q))
         return f"<p><b>{i}. {html.escape(q['ask'])}</b></p>{choices}"
 
 
-def _shuffled(q): # each question in an order of its own
+def _shuffled(q):
+    "The choices of a question, in an order of its own."
     return random.Random(q['ask']).sample(q['choices'], len(q['choices']))
 
 
@@ -113,12 +121,16 @@ def prove(
 ) -> list: # problems in words; empty when all is well
     "Prove that a chapter's checkers accept the solution and reject what is wrong."
     file = _load(chapter, start)
-    problems = [p for n, e in file['exercises'].items() for p in _prove_one(n, e, start)]
-    return problems + [
-        f'quiz {i}: {p}' for i, q in enumerate(file['quiz'], 1) for p in _prove_question(q)]
+    problems = []
+    for number, exercise in file['exercises'].items():
+        problems += _prove_one(number, exercise, start)
+    for i, question in enumerate(file['quiz'], 1):
+        problems += [f'quiz {i}: {problem}' for problem in _prove_question(question)]
+    return problems
 
 
 def _prove_one(number, exercise, start):
+    "The problems of one exercise, in words."
     right = check(number, exercise['solution'], start)
     if not right.ok: yield f'{number}: the solution is rejected: {right.message}'
     if check(number, None, start).ok: yield f'{number}: no answer is accepted'
@@ -132,5 +144,6 @@ def _prove_one(number, exercise, start):
 
 
 def _prove_question(q):
+    "The problems of one question of the quiz, in words."
     if sum(right for _, right, _ in q['choices']) != 1: yield 'needs exactly one right choice'
     if not all(why for _, _, why in q['choices']): yield 'every choice needs its explanation'
