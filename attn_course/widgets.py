@@ -18,24 +18,13 @@ from anywidget import AnyWidget
 from fastcore.basics import patch
 from PIL import Image
 
-from attn_course.render import (
-    COLOURS,
-    LOOK,
-    SIGNED_COLOURS,
-    alt_bundle,
-    at_height,
-    colour_ramp,
-    colour_table,
-    data_url,
-    is_signed,
-    overlay,
-    resize_map,
-    scale_maps,
-    to_jpeg,
-    to_png,
-    to_rgb,
-    to_webp,
-)
+from .render import COLOURS, LOOK, SIGNED_COLOURS, alt_bundle, at_height, colour_ramp
+
+# %% ../nbs/workbench/04_widgets.ipynb #feb3bf42
+from .render import colour_table, data_url, is_signed, overlay, resize_map, scale_maps
+
+# %% ../nbs/workbench/04_widgets.ipynb #feb3bf43
+from .render import to_jpeg, to_png, to_rgb, to_webp
 
 # %% ../nbs/workbench/04_widgets.ipynb #044f7acc
 _PLACES = [['upper left', 'at the top', 'upper right'],

@@ -7,12 +7,10 @@ from latex2mathml.converter import convert
 project = author = 'attn_course'
 copyright = '2026 onwards, The attn_course authors'
 extensions = ['myst_nb', 'sphinx_design']
-exclude_patterns = ['_build']
 
 # Notebooks are shown with their stored outputs.
 nb_execution_mode = 'off'
 nb_merge_streams = True
-nb_remove_code_outputs = False
 myst_enable_extensions = ['amsmath', 'colon_fence', 'dollarmath']
 myst_heading_anchors = 4 # links to headings are checked
 nb_code_prompt_show = 'Show the code'

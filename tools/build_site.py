@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,12 +33,19 @@ def stage(
     repo = repository()
     ordered = sorted(course.nbs, key=lambda nb: (nb.rank[0] != 2, nb.rank))
     for nb in ordered:
-        file = SOURCE/nb.path.relative_to(nb.root/'nbs')
-        write(file, json.dumps(page(nb, repo), ensure_ascii=False))
+        write(SOURCE/f'{page_name(nb)}.ipynb', json.dumps(page(nb, repo), ensure_ascii=False))
     modules = [nb for nb in ordered if nb.module]
     for nb in modules: write(SOURCE/'api'/f'{nb.module}.md', module_page(nb, title(nb), repo))
     write(SOURCE/'api'/'index.md', api_index(modules))
     write_front(ordered)
+
+
+def page_name(
+    nb:Notebook, # one of the course
+) -> str: # of its page, such as 'workbench/00_render'
+    "The notebook's own name; the front page is another one than the index, which tells the set-up."
+    name = nb.path.relative_to(nb.root/'nbs').with_suffix('').as_posix()
+    return 'setup' if name == 'index' else name
 
 
 def repository() -> str: # an address without slash at the end
@@ -69,7 +77,7 @@ def api_index(
     "All modules with the question that each answers."
     lines = ['# What the package offers', '']
     for nb in modules:
-        about = words(__import__(f'attn_course.{nb.module}', fromlist=['*']))
+        about = words(import_module(f'attn_course.{nb.module}'))
         lines.append(f'- [attn_course.{nb.module}]({nb.module}.md): {about}')
     return '\n'.join([*lines, '', *toctree('Modules', [nb.module for nb in modules], hidden=True)])
 
@@ -88,15 +96,14 @@ def write_front(
     ordered:list, # all notebooks in reading order
 ):
     "The front page: what site/index.md says, the picture of the index, and the navigation."
-    names = {nb: nb.path.relative_to(nb.root/'nbs').with_suffix('').as_posix() for nb in ordered}
+    names = {nb: page_name(nb) for nb in ordered}
     parts = {'The course': [n for nb, n in names.items() if nb.is_chapter or n == '00_start'],
              'The package': ['Open the course <setup>', 'api/index'],
              'Workbench': [n for n in names.values() if n.startswith('workbench/')]}
     lines = [line for part, docs in parts.items() for line in toctree(part, docs, hidden=True)]
     front = (SITE/'index.md').read_text(encoding='utf-8')
     write(SOURCE/'index.md', front + '\n' + '\n'.join(lines))
-    index = next(nb for nb, n in names.items() if n == 'index')
-    (SOURCE/'index.ipynb').rename(SOURCE/'setup.ipynb')
+    index = next(nb for nb, n in names.items() if n == 'setup')
     found = [o['data']['image/jpeg'] for c in index.code for o in c.outputs
              if 'image/jpeg' in o.get('data', {})]
     (SOURCE/'static'/'first.jpg').write_bytes(base64.b64decode(text(found[0])))

@@ -1,8 +1,8 @@
 """Write what a module offers as a page of the site, from its docments."""
 import ast
-import importlib
 import inspect
 import re
+from importlib import import_module
 
 from fastcore.docments import docments
 
@@ -17,7 +17,7 @@ def module_page(
     repo:str, # address of the repository's files, without slash at the end
 ) -> str: # MyST
     "What a module offers: signature, parameters, source, the notebook that explains it."
-    module = importlib.import_module(f'attn_course.{nb.module}')
+    module = import_module(f'attn_course.{nb.module}')
     notebook = nb.path.relative_to(nb.root/'nbs').as_posix()
     parts = [f'# attn_course.{nb.module}', words(module),
              f'Explained, built and tested in [{title}](../{notebook}).']

@@ -129,12 +129,16 @@ def check_gradient(f):
     want = torch.tensor([0., 2]).view(1, 2, 1, 1).expand(2, 2, 2, 2)
     if not torch.allclose(gradient, want): return 'The gradient is not that of the class 1.'
 
-def gradient_at(model, layer, xb, target):
+def cut_at(layer):
+    "A hook that goes on from a leaf: where the leaf is kept, and the hook's handle."
     kept = {}
     def hook(layer, args, out):
         kept['leaf'] = out.detach().clone().requires_grad_()
         return kept['leaf'].clone()
-    handle = layer.register_forward_hook(hook)
+    return kept, layer.register_forward_hook(hook)
+
+def gradient_at(model, layer, xb, target):
+    kept, handle = cut_at(layer)
     try:
         with torch.enable_grad(): score = model(xb)[:, target].sum()
     finally: handle.remove()
@@ -142,11 +146,7 @@ def gradient_at(model, layer, xb, target):
     return kept['leaf'].detach(), gradient
 
 def without_switch(model, layer, xb, target):
-    kept = {}
-    def hook(layer, args, out):
-        kept['leaf'] = out.detach().clone().requires_grad_()
-        return kept['leaf'].clone()
-    handle = layer.register_forward_hook(hook)
+    kept, handle = cut_at(layer)
     score = model(xb)[:, target].sum()
     handle.remove()
     return kept['leaf'].detach(), torch.autograd.grad(score, kept['leaf'])[0]
@@ -159,11 +159,7 @@ def with_retained(model, layer, xb, target):
     return kept[0].detach(), torch.autograd.grad(score, kept[0])[0]
 
 def with_backward(model, layer, xb, target):
-    kept = {}
-    def hook(layer, args, out):
-        kept['leaf'] = out.detach().clone().requires_grad_()
-        return kept['leaf'].clone()
-    handle = layer.register_forward_hook(hook)
+    kept, handle = cut_at(layer)
     with torch.enable_grad(): model(xb)[:, target].sum().backward()
     handle.remove()
     return kept['leaf'].detach(), kept['leaf'].grad
@@ -173,8 +169,7 @@ def hook_left(model, layer, xb, target):
     return gradient_at(model, layer, xb, target)
 
 def of_all_classes(model, layer, xb, target):
-    acts, gradient = gradient_at(model, layer, xb, slice(None))
-    return acts, gradient
+    return gradient_at(model, layer, xb, slice(None))
 
 
 # 4: silent channels ------------------------------------------------------------------------------
