@@ -31,8 +31,8 @@ from course import (
 from freshness import code_hash
 from setup_env import ROOT
 
-TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'capture', 'replay',
-              'places', 'cam', 'multihead', 'vit', 'rollout', 'scale'}
+TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'intercept', 'tokens',
+              'capture', 'replay', 'places', 'cam', 'multihead', 'vit', 'rollout', 'scale'}
 LIGHT = {name: ({'torch', 'numpy'}, TORCH_ONLY) for name in TORCH_ONLY}
 LIGHT |= {name: ({'numpy', 'scipy', 'PIL'}, {'render', 'scenes'}) for name in ('render', 'scenes')}
 FASTAI = {'data', 'study', 'attach', 'prepare', 'cases', 'interpret', 'unet', 'explore', 'caption',
