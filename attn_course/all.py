@@ -20,3 +20,4 @@ from attn_course.attach import *
 from attn_course.cam import *
 from attn_course.interpret import *
 from attn_course.unet import *
+from attn_course.multihead import *

@@ -1,0 +1,204 @@
+"Exercises of chapter 10, multi-head: checkers, hints, solutions, plausible wrong answers, quiz."
+import torch
+import torchvision
+
+from attn_course.capture import capture
+
+# 1: the place of a token -------------------------------------------------------------------------
+
+def check_place(f):
+    if f(1, 4) is None: return 'Not written yet: put your answer in the place of the three dots.'
+    if tuple(f(0, 4, 0)) != (0, 0): return 'Without a token before the patches, token 0 is (0, 0).'
+    if tuple(f(8, 4)) == (2, 0): return 'You forget the token before the patches: 8 is patch 7.'
+    if tuple(f(8, 4)) == (3, 1): return 'Rows first: (row, column), not (column, row).'
+    if tuple(f(8, 4)) != (1, 3): return 'With 4 columns and one token before, token 8 is (1, 3).'
+    if tuple(f(10, 3, 5)) != (1, 2): return 'Five tokens may stand before the patches, not only 1.'
+
+def place_of(token, columns, before=1): return divmod(token - before, columns)
+def place_without_prefix(token, columns, before=1): return divmod(token, columns)
+def place_turned(token, columns, before=1): return divmod(token - before, columns)[::-1]
+def place_one_only(token, columns, before=1): return divmod(token - min(before, 1), columns)
+
+
+# 2: multi-head attention -------------------------------------------------------------------------
+
+def given(heads=2):
+    "Tokens and the weights of PyTorch's layer, in double precision."
+    torch.manual_seed(0)
+    layer = torch.nn.MultiheadAttention(8, heads, bias=False, batch_first=True).double()
+    parts = [w.detach() for w in layer.in_proj_weight.chunk(3)]
+    return torch.randn(2, 5, 8).double(), *parts, layer.out_proj.weight.detach(), layer
+
+def check_multi_head(f):
+    x, wq, wk, wv, wo, layer = given()
+    got = f(x, wq, wk, wv, wo, 2)
+    if not (isinstance(got, tuple) and len(got) == 2): return 'Return two: answer and tables.'
+    want, tables = layer(x, x, x, average_attn_weights=False)
+    if got[1].shape != tables.shape: return f'The tables are {tuple(tables.shape)}, one per head.'
+    if not torch.allclose(got[1].sum(-1), torch.ones_like(got[1].sum(-1))):
+        return 'The weights of one query add up to 1: softmax over the keys, the last axis.'
+    if not torch.allclose(got[1], tables):
+        if torch.allclose(got[1], viewed(x, wq, wk, wv, wo, 2)[1]):
+            return 'The tokens are torn apart: cut the last axis, then transpose.'
+        return 'The tables differ: is the scale that of one head, 1/sqrt(dim/heads)?'
+    if got[0].shape != want.shape: return f'The answer is {tuple(want.shape)}, as the tokens are.'
+    if not torch.allclose(got[0], want):
+        return 'The tables are right, the answer is not: bring the tokens back to the second axis.'
+
+def attend(q, k, v, scale, dim=-1):
+    tables = (q @ k.transpose(-1, -2)*scale).softmax(dim)
+    return tables @ v, tables
+
+def parts_of(x, wq, wk, wv, heads, cut):
+    return [cut(x @ w.T, heads) for w in (wq, wk, wv)]
+
+def cut_right(t, heads): return t.unflatten(-1, (heads, -1)).transpose(1, 2)
+def cut_by_view(t, heads): return t.reshape(t.shape[0], heads, t.shape[1], -1)
+
+def multi_head(x, wq, wk, wv, wo, heads):
+    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
+    answer, tables = attend(q, k, v, q.shape[-1]**-.5)
+    return answer.transpose(1, 2).flatten(2) @ wo.T, tables
+
+def viewed(x, wq, wk, wv, wo, heads):
+    q, k, v = parts_of(x, wq, wk, wv, heads, cut_by_view)
+    answer, tables = attend(q, k, v, q.shape[-1]**-.5)
+    return answer.reshape(x.shape) @ wo.T, tables
+
+def over_queries(x, wq, wk, wv, wo, heads):
+    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
+    answer, tables = attend(q, k, v, q.shape[-1]**-.5, -2)
+    return answer.transpose(1, 2).flatten(2) @ wo.T, tables
+
+def full_scale(x, wq, wk, wv, wo, heads):
+    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
+    answer, tables = attend(q, k, v, x.shape[-1]**-.5)
+    return answer.transpose(1, 2).flatten(2) @ wo.T, tables
+
+def not_brought_back(x, wq, wk, wv, wo, heads):
+    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
+    answer, tables = attend(q, k, v, q.shape[-1]**-.5)
+    return answer.reshape(x.shape) @ wo.T, tables
+
+
+# 3: reach ----------------------------------------------------------------------------------------
+
+def distances(h, w):
+    row, col = torch.meshgrid(torch.arange(h), torch.arange(w), indexing='ij')
+    at = torch.stack([row.flatten(), col.flatten()], 1).double()
+    return torch.cdist(at, at)
+
+def check_reach(f):
+    torch.manual_seed(0)
+    attn = torch.randn(3, 12, 12).double().softmax(-1)
+    got, want = f(attn, 3, 4), reach(attn, 3, 4)
+    if not isinstance(got, torch.Tensor) or got.shape != (3,):
+        return 'One number per head is wanted, a tensor of shape (3,).'
+    if torch.allclose(got, want): return None
+    if torch.allclose(got, not_weighted(attn, 3, 4)):
+        return 'Each distance counts as much as the weight that falls on it.'
+    if torch.allclose(got, summed(attn, 3, 4)): return 'Take the mean over queries, not the sum.'
+    if torch.allclose(got, turned_grid(attn, 3, 4)): return 'h rows and w columns, row by row.'
+    return 'These are not the mean distances from query to key.'
+
+def reach(attn, h, w): return (attn*distances(h, w).to(attn)).sum(-1).mean(-1)
+def not_weighted(attn, h, w): return distances(h, w).to(attn).mean().expand(len(attn))
+def summed(attn, h, w): return (attn*distances(h, w).to(attn)).sum((-1, -2))
+def turned_grid(attn, h, w): return reach(attn, w, h)
+
+
+# 4: the heads of any model -----------------------------------------------------------------------
+
+def small_vit():
+    "torchvision's, with a head that is not zero, in double precision."
+    torch.manual_seed(1)
+    vit = torchvision.models.VisionTransformer(32, 8, 2, 4, 16, 32, num_classes=5).eval().double()
+    torch.nn.init.normal_(vit.heads.head.weight)
+    return vit, torch.randn(3, 3, 32, 32).double()
+
+def check_importance(f):
+    vit, xb = small_vit()
+    got, want = f(vit, xb, 2), head_importance(vit, xb, 2)
+    if not isinstance(got, torch.Tensor) or got.shape != want.shape:
+        return f'One number per layer and head is wanted, {tuple(want.shape)} for this model.'
+    if torch.allclose(got, want): return None
+    if torch.allclose(got, without_absolute(vit, xb, 2)):
+        return 'Plus and minus cancel: take the absolute value per picture before the mean.'
+    if torch.allclose(got, only_gradient(vit, xb, 2)):
+        return 'A gradient alone says little of a weight that is 0: multiply it with the weight.'
+    return 'These are not the means over the pictures of |sum of weight times gradient|.'
+
+def pieces(model, xb, target):
+    "Weight times gradient, summed over queries and keys: a list of (pictures, heads)."
+    with capture(model, attn_grads=True) as rec: rec.backward(model(xb)[:, target])
+    return [(rec.attn[n]*rec.attn_grads[n]).sum((-1, -2)) for n in rec.attn]
+
+def head_importance(model, xb, target):
+    return torch.stack([part.abs().mean(0) for part in pieces(model, xb, target)])
+
+def without_absolute(model, xb, target):
+    return torch.stack([part.mean(0) for part in pieces(model, xb, target)])
+
+def only_gradient(model, xb, target):
+    with capture(model, attn_grads=True) as rec: rec.backward(model(xb)[:, target])
+    return torch.stack([g.sum((-1, -2)).abs().mean(0) for g in rec.attn_grads.values()])
+
+
+exercises = {
+    '10.1': dict(
+        stars=1, check=check_place, solution=place_of,
+        hints=['Patches stand row by row. Which whole number counts full rows?',
+               'The class token is token 0. Which patch is token 1?'],
+        wrong=[(place_without_prefix, 'forget the token before'), (place_turned, 'Rows first'),
+               (place_one_only, 'Five tokens may stand')]),
+    '10.2': dict(
+        stars=2, check=check_multi_head, solution=multi_head,
+        hints=['Write the shapes behind each line. Which axis must be the last but one before @?',
+               'At the end you need (bs, tokens, dim) again. In which order do the steps back go?'],
+        wrong=[(viewed, 'torn apart'), (over_queries, 'over the keys'),
+               (full_scale, 'scale that of one'), (not_brought_back, 'bring the tokens back')]),
+    '10.3': dict(
+        stars=2, check=check_reach, solution=reach,
+        hints=['Make a table first that has the distance of every query from every key.',
+               'A mean over keys in which the weights add up to 1: what must be summed?'],
+        wrong=[(not_weighted, 'counts as much as the weight'), (summed, 'not the sum'),
+               (turned_grid, 'h rows')]),
+    '10.4': dict(
+        stars=3, check=check_importance, solution=head_importance,
+        hints=['Which two dictionaries of the record have the same keys?',
+               'A head may help one picture and hurt another. When do the two cancel?'],
+        wrong=[(without_absolute, 'Plus and minus cancel'), (only_gradient, 'multiply it')]),
+}
+
+quiz = [
+    dict(ask='What can two heads of width 4 do that one head of width 8 cannot?',
+         choices=[('Return two different averages.', True,
+                   'One table of weights gives one average, however wide the values are.'),
+                  ('Compare queries and keys more precisely.', False,
+                   'Each compares by fewer numbers; precision is what is paid.'),
+                  ('Train with fewer parameters.', False, 'They have exactly as many.')]),
+    dict(ask='x is (2, 5, 8). Someone writes x.view(2, 2, 5, 4) to get two heads. What happens?',
+         choices=[('No error, and the tokens are torn apart.', True,
+                   'The shape is right, the numbers are in the wrong places.'),
+                  ('PyTorch raises.', False, 'The number of elements fits, so it does not.'),
+                  ('It works, view and transpose are the same here.', False,
+                   'They agree only when there is one head or one token.')]),
+    dict(ask='You shuffle the patches before attention without positions. Its answers?',
+         choices=[('They are shuffled in the same way; their mean stays.', True,
+                   'To attention, tokens are a bag.'),
+                  ('They change completely.', False, 'Nothing in the formula knows the order.'),
+                  ('They stay exactly the same, in the old order.', False,
+                   'Each answer goes with its query, so the order follows the shuffle.')]),
+    dict(ask='With rotary positions, on what does a score depend, for the same query and key?',
+         choices=[('On the offset between their places.', True,
+                   'Both are turned; only the difference of the angles is left.'),
+                  ('On both places.', False, 'That is so for codes added to the tokens.'),
+                  ('On the distance only.', False, 'Two down and two up are different offsets.')]),
+    dict(ask='You switch off one head and the accuracy hardly moves. What may you conclude?',
+         choices=[('This network, as it is, can do without that one head.', True,
+                   'Other heads may do the same work, so two at once may hurt.'),
+                  ('The head has learned nothing.', False,
+                   'It may do what another does as well.'),
+                  ('The network needs no attention.', False,
+                   'Switch off all heads of a layer and see.')]),
+]
