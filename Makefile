@@ -1,6 +1,6 @@
 # The commands of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-latest lint mutate browser site outputs export readme experiments
+.PHONY: help lab test test-latest lint mutate browser site outputs export readme experiments weights
 NB =
 ARGS =
 MY = my
@@ -64,3 +64,7 @@ readme: ## write README.md from nbs/index.ipynb
 experiments: ## run the studies behind nbs/results/, all or NB=05; hours for all
 	$(DEV)
 	$(RUN) tools/experiments.py $(NB)
+
+weights: ## train the networks that ship with the course again, all or NB=11
+	$(DEV)
+	$(RUN) tools/make_weights.py $(NB)

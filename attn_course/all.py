@@ -21,3 +21,4 @@ from attn_course.cam import *
 from attn_course.interpret import *
 from attn_course.unet import *
 from attn_course.multihead import *
+from attn_course.vit import *

@@ -256,9 +256,8 @@ def _matches(name, patterns):
     return patterns is None or any(fnmatchcase(name, p) for p in names)
 
 # %% ../nbs/workbench/10_capture.ipynb #capt0044
-def _watcher(rec, running, rows_of, attn=None, heads=None, dtype=None, grads=False):
+def _watcher(rec, running, prefix, rows_of, attn=None, heads=None, dtype=None, grads=False):
     "A function for the interceptor: it keeps what was asked for."
-    prefix = prefix_tokens(running.model)
     def see(s):
         name = _free_name(s.name, rec._seen)
         rec._seen[name] = True
@@ -287,8 +286,8 @@ def _with_graph(weights):
     return weights if weights.requires_grad else weights.detach().requires_grad_()
 
 # %% ../nbs/workbench/10_capture.ipynb #capt0046
-def _check_script(model):
-    for name, m in model.named_modules():
+def _check_script(running):
+    for m, name in running.names.items():
         if isinstance(m, torch.jit.ScriptModule):
             raise ValueError(f'{name or "The model"} is TorchScript: its attention cannot be '
                              'captured. Give the module it was scripted from.')
@@ -409,7 +408,8 @@ def in_python():
     "PyTorch's fast path for encoder layers is off, and what was compiled runs as it was written."
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
-        if 'torch._dynamo' in sys.modules: # where it is not, nothing has been compiled
+        compiled = 'torch._dynamo' in sys.modules # where it is not, nothing has been compiled
+        if compiled and hasattr(torch.compiler, 'set_stance'):
             stack.enter_context(torch.compiler.set_stance('force_eager'))
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
@@ -427,11 +427,11 @@ def attention_of(
     attn_grads:bool=False, # make `rec.backward` fill `rec.attn_grads`
 ): # gives a function that raises if something is missing
     "Record the attention weights of a model. Raises `ValueError` for a choice that cannot be."
-    _check_script(model)
     prefix, running = prefix_tokens(model), Running(model)
+    _check_script(running)
     _check_choice(prefix, rows, model)
     rows_of = _wanted_rows(running, prefix, rows)
-    see = _watcher(rec, running, rows_of, attn, heads, dtype, attn_grads)
+    see = _watcher(rec, running, prefix, rows_of, attn, heads, dtype, attn_grads)
     fused_rows = None if attn_grads else rows_of
     with in_python(), hooked(running.hooks()), Interceptor(running, see, fused_rows) as seer:
         yield partial(_check, rec, seer, attn)

@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/workbench/08_intercept.ipynb #intc0002
 import inspect
 import types
+import weakref
 from collections import namedtuple
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakTensorKeyDictionary
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0006
 def weights_of(
@@ -29,7 +29,9 @@ def weights_of(
 ) -> Tensor: # (..., queries, keys), rows sum to 1, or to 0 where nothing may be seen
     "The matrix with which `F.scaled_dot_product_attention` multiplies the values."
     if q.dtype in (torch.float16, torch.bfloat16): q, k = q.float(), k.float()
-    scores = q*(q.shape[-1]**-.5 if scale is None else scale) @ k.transpose(-1, -2)
+    q = q*(q.shape[-1]**-.5 if scale is None else scale)
+    if q.shape[-2] > 1: scores = q @ k.transpose(-1, -2)
+    else: scores = (q*k).sum(-1)[..., None, :] # one query: ten times faster than the product
     if is_causal: mask = torch.ones_like(scores[(0,)*(scores.ndim - 2)], dtype=torch.bool).tril()
     if mask is None: return scores.softmax(-1)
     if mask.dtype == torch.bool: scores = scores.masked_fill(~mask, -torch.inf)
@@ -64,6 +66,19 @@ def axis_in(
     i = axis - t.ndim + out.ndim
     return i if 0 <= i < out.ndim and out.shape[i] == size else None
 
+# %% ../nbs/workbench/08_intercept.ipynb #intc9001
+class Remembered:
+    "Notes about tensors, as long as somebody else keeps these tensors."
+    def __init__(self): self.found = {} # id -> (weak reference, note)
+
+    def __setitem__(self, t, note):
+        def forget(ref, found=self.found, key=id(t)): found.pop(key, None)
+        self.found[id(t)] = weakref.ref(t, forget), note
+
+    def __getitem__(self, t): return self.found[id(t)][1]
+    def __contains__(self, t): return id(t) in self.found
+    def __len__(self): return len(self.found)
+
 # %% ../nbs/workbench/08_intercept.ipynb #intc0015
 @dataclass(eq=False)
 class Trail:
@@ -75,9 +90,9 @@ class Trail:
 class Trails:
     "What has to be followed during a forward."
     def __init__(self):
-        self.maps = WeakTensorKeyDictionary() # tensor -> Trail
-        self.scores = WeakTensorKeyDictionary() # product of two computed tensors -> True
-        self.weighted = WeakTensorKeyDictionary() # softmax times values -> (weights, values)
+        self.maps = Remembered() # tensor -> Trail
+        self.scores = Remembered() # product of two computed tensors -> True
+        self.weighted = Remembered() # softmax times values -> (weights, values)
 
     def begin(self,
         out:Tensor, # what a softmax returned
@@ -88,7 +103,7 @@ class Trails:
         if dim is None or out.ndim < 2 or (out.ndim == 2 and scores not in self.scores): return
         self.maps[out] = Trail(dim % out.ndim)
 
-    def __bool__(self): return bool(len(self.maps) or len(self.scores) or len(self.weighted))
+    def __bool__(self): return bool(self.maps.found or self.scores.found or self.weighted.found)
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0017
 _LAYERS = {F.linear: -1, F.conv1d: 1, F.conv2d: 1, torch.conv1d: 1, torch.conv2d: 1}
@@ -131,8 +146,11 @@ def follow(
     out, # what it returned
 ):
     "Follow what is worth following through one call."
+    told = [a for a in (*args, *kwargs.values()) if id(a) in trails.maps.found
+            or id(a) in trails.scores.found]
+    if not told: return
     outs = [o for o in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(o, Tensor)]
-    for t in (a for a in [*args, *kwargs.values()] if isinstance(a, Tensor)):
+    for t in told:
         for o in outs:
             if t in trails.maps: _follow_map(trails, t, func, args, kwargs, o)
             if t in trails.scores and o.numel() == t.numel(): trails.scores[o] = True
@@ -251,9 +269,9 @@ def _tell(seer, weights, order, notes, **kwargs):
 def _is_state(seer, t): return t.untyped_storage().data_ptr() in seer.state
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0033
-def _product(seer, func, a, b):
+def _product(seer, func, args, kwargs):
     "A matrix product of two tensors."
-    maps = seer.trails.maps
+    (a, b), maps = (*args, *kwargs.values()), seer.trails.maps
     if a in maps and maps[a].axis == a.ndim - 1 and not _is_state(seer, b):
         return func(_tell(seer, a, lambda w: w, maps[a].notes), b)
     if b in maps and maps[b].axis == b.ndim - 2 and not _is_state(seer, a):
@@ -271,8 +289,9 @@ def _mixed(maps, t, axis, out):
     if axis is not None: maps[out] = Trail(axis, maps[t].notes | {'mixed'})
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0035
-def _einsum(seer, equation, *operands):
+def _einsum(seer, func, args, kwargs):
     "An `einsum`: of two tensors it may be the product with the values, or a mix of heads."
+    equation, *operands = args
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)): operands = operands[0]
     ops, maps = list(operands), seer.trails.maps
     if len(ops) != 2 or not isinstance(equation, str): return torch.einsum(equation, *ops)
@@ -316,12 +335,17 @@ def _weighted_sum(seer, product, args, kwargs):
     roles = Roles(batch, queries + ones, [axis])
     _tell(seer, weights, lambda w: by_role(wide(w), roles), seer.trails.maps[weights].notes)
 
+
+def _sum(seer, func, args, kwargs):
+    if args and args[0] in seer.trails.weighted: _weighted_sum(seer, args[0], args, kwargs)
+    return _other(seer, func, args, kwargs)
+
 # %% ../nbs/workbench/08_intercept.ipynb #intc0039
 _Call = namedtuple('Call', 'query key value attn_mask dropout_p is_causal scale enable_gqa',
                    defaults=(None, 0., False, None, False))
 
 
-def _fused(seer, *args, **kwargs):
+def _fused(seer, func, args, kwargs):
     "`F.scaled_dot_product_attention` that shows its weights."
     call = _Call(*args, **kwargs)
     q, k, v = (t.as_subclass(Tensor) for t in call[:3])
@@ -359,18 +383,19 @@ def with_names(
     return new
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0044
-_MHA = F.multi_head_attention_forward
+_FUSED, _MHA = F.scaled_dot_product_attention, F.multi_head_attention_forward
 _MHA_CALL = inspect.signature(_MHA)
 
 
-def _multi_head(seer, *args, **kwargs):
+def _multi_head(seer, func, args, kwargs):
     "`F.multi_head_attention_forward` that shows its weights."
     call = _MHA_CALL.bind(*args, **kwargs)
     call.apply_defaults()
     asked = call.arguments
     need, average = asked['need_weights'], asked['average_attn_weights']
     asked['need_weights'], rows = False, seer.rows
-    opened = with_names(_MHA, scaled_dot_product_attention=partial(_fused, seer),
+    def fused(*args, **kwargs): return _fused(seer, _FUSED, args, kwargs)
+    opened = with_names(_MHA, scaled_dot_product_attention=fused,
                         has_torch_function=lambda tensors: False)
     if need: seer.rows = lambda n: None
     try: out, _ = opened(*call.args, **call.kwargs)
@@ -380,12 +405,6 @@ def _multi_head(seer, *args, **kwargs):
     return out, weights if asked['query'].ndim == 3 else weights[0]
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0046
-_SOFTMAX = torch.softmax, F.softmax, Tensor.softmax, torch.special.softmax, F.gumbel_softmax
-_PRODUCTS = torch.matmul, Tensor.matmul, torch.bmm, Tensor.bmm, torch.mm, Tensor.mm
-_SUMS = torch.sum, Tensor.sum
-_FUSED = F.scaled_dot_product_attention
-
-
 class Interceptor(TorchFunctionMode):
     "Shows every matrix that multiplies values while a model runs."
     def __init__(self,
@@ -396,8 +415,8 @@ class Interceptor(TorchFunctionMode):
         super().__init__()
         self.running, self.see, self.rows = running, see, rows or (lambda n: None)
         self.trails, self.computed, self.latest = Trails(), set(), None
-        state = [*running.model.parameters(), *running.model.buffers()]
-        self.state = {t.untyped_storage().data_ptr() for t in state}
+        state = (t for m in running.names for t in (*m._parameters.values(), *m._buffers.values()))
+        self.state = {t.untyped_storage().data_ptr() for t in state if t is not None}
 
     def refuse(self,
         why:str, # half a sentence
@@ -412,25 +431,35 @@ class Interceptor(TorchFunctionMode):
         return _dispatch(self, func, args, kwargs)
 
 # %% ../nbs/workbench/08_intercept.ipynb #intc0047
-_HANDLERS = {_FUSED: _fused, _MHA: _multi_head, torch.einsum: _einsum}
+_harmless = set() # functions that need no look
 
 
-def _dispatch(seer, func, args, kwargs):
-    "Pass a call to the one that knows it."
-    if func in _PRODUCTS: return _product(seer, func, *args, *kwargs.values())
-    if func in _HANDLERS: return _HANDLERS[func](seer, *args, **kwargs)
-    name = getattr(func, '__name__', '')
-    if 'attention' in name: seer.refuse(f'{name} does not give its weights')
+def _other(seer, func, args, kwargs):
+    "A function that is none of those we know: follow what goes through it."
+    if func not in _harmless:
+        name = getattr(func, '__name__', '')
+        if 'attention' in name: seer.refuse(f'{name} does not give its weights')
+        _harmless.add(func)
     out = func(*args, **kwargs)
-    if func in _SOFTMAX: _start(seer.trails, args, kwargs, out)
-    elif seer.trails:
-        if func in _SUMS and args[0] in seer.trails.weighted:
-            _weighted_sum(seer, args[0], args, kwargs)
-        follow(seer.trails, func, args, kwargs, out)
+    if seer.trails: follow(seer.trails, func, args, kwargs, out)
     return out
 
 
-def _start(trails, args, kwargs, out):
-    "A trail begins at a softmax."
+def _softmax(seer, func, args, kwargs):
+    "A trail begins."
+    out = func(*args, **kwargs)
     dim = kwargs.get('dim', args[1] if len(args) > 1 else None)
-    trails.begin(out, args[0] if args else kwargs['input'], dim)
+    seer.trails.begin(out, args[0] if args else kwargs['input'], dim)
+    return out
+
+
+_HANDLERS = {**dict.fromkeys((torch.softmax, F.softmax, Tensor.softmax, torch.special.softmax,
+                              F.gumbel_softmax), _softmax),
+             **dict.fromkeys((torch.matmul, Tensor.matmul, torch.bmm, Tensor.bmm, torch.mm,
+                              Tensor.mm), _product),
+             **dict.fromkeys((torch.sum, Tensor.sum), _sum),
+             _FUSED: _fused, _MHA: _multi_head, torch.einsum: _einsum}
+
+
+def _dispatch(seer, func, args, kwargs): # a dictionary: there are a thousand calls in a forward
+    return _HANDLERS.get(func, _other)(seer, func, args, kwargs)

@@ -28,6 +28,7 @@ from attn_course.capture import (
     unfused,
     with_tensor,
 )
+from .tokens import prefix_tokens
 
 # %% ../nbs/workbench/11_replay.ipynb #repl0006
 @dataclass
@@ -225,7 +226,8 @@ def _search(model, xb, score):
         kind = type(model).__name__
         raise ValueError(
             f'No layer of this {kind} puts out a grid (bs, c, h, w) with several places.')
-    name = _last_with_gradient(grids, rec)
+    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    name = _last_with_gradient(grids, rec, linear)
     return (name or list(grids)[-1]).split('@')[0], name is not None
 
 # %% ../nbs/workbench/11_replay.ipynb #repl0018
@@ -251,29 +253,31 @@ def _mixture(t):
 # %% ../nbs/workbench/11_replay.ipynb #repl018b
 def _grids(model, rec, xb, axes):
     "name of each call -> its layout, for those that put out a grid for each image."
-    prefix, found = prefix_tokens(model), {}
+    prefix, found = prefix_count(model), {}
     for name, act in rec.acts.items():
         layout = _layout(act, xb.shape[2:], axes.get(name.split('@')[0]), prefix)
         if layout and len(act) == len(xb): found[name] = layout
     return found
 
 
-def _last_with_gradient(grids, rec):
+def _last_with_gradient(grids, rec, within):
     "The last call whose places have a gradient, or None; only tokens as wide as the last count."
     tokens = [rec.acts[n].shape[-1] for n, layout in grids.items() if layout.kind == 'tokens']
-    for name in reversed(grids):
-        grad, layout = rec.grads.get(name), grids[name]
-        if layout.kind == 'tokens' and rec.acts[name].shape[-1] != tokens[-1]: continue
-        if grad is not None and bool(layout.grid(grad).any()): return name
-    return None
+    found = [name for name, layout in grids.items()
+             if layout.kind != 'tokens' or rec.acts[name].shape[-1] == tokens[-1]]
+    grads = ((name, rec.grads.get(name)) for name in reversed(found))
+    alive = [name for name, g in grads if g is not None and bool(grids[name].grid(g).any())]
+    # rather a norm or a block than a linear layer inside one, such as that of the values
+    return next((n for n in alive if n.split('@')[0] not in within), alive[0] if alive else None)
 
 # %% ../nbs/workbench/11_replay.ipynb #repl0019
-def prefix_tokens(
+def prefix_count(
     model:nn.Module, # a network
-): # int, or None where no module says
-    "How many tokens stand before the first patch, if the model says so."
+): # int, or None where nothing says
+    "How many tokens stand before the first patch, as the model or its parameters say."
     said = (getattr(m, 'num_prefix_tokens', None) for m in model.modules())
-    return next((n for n in said if isinstance(n, int)), None)
+    known = next((n for n in said if isinstance(n, int)), None)
+    return known if known is not None else len(prefix_tokens(model)) or None
 
 
 def few_names(
@@ -587,7 +591,7 @@ def _keep(run, rec, axes, numbers):
     last = {name: _last_call(rec, name) for name in run.layers}
     run.nth = {name: len(rec.calls(name)) for name in run.layers}
     run.raw = {name: detached(rec.acts[call]) for name, call in last.items()}
-    prefix, size = prefix_tokens(run.model), run.xb.shape[2:]
+    prefix, size = prefix_count(run.model), run.xb.shape[2:]
     run.layouts = {n: _layout(t, size, axes.get(n), prefix) for n, t in run.raw.items()}
     run._grads = []
     for number in numbers if 'grads' in run.watch else ():

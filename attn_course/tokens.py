@@ -26,9 +26,10 @@ def prefix_tokens(
 ) -> tuple: # such as ('class', 'register', 'register')
     "Names of the tokens before the patches, in their order."
     found = dict.fromkeys(_PREFIX, 0)
-    for name, p in model.named_parameters():
+    named = (item for m in model.modules() for item in m._parameters.items())
+    for name, p in ((n, p) for n, p in named if p is not None and ('token' in n or 'embed' in n)):
         for kind, words in _PREFIX.items():
-            if re.fullmatch(words + r'(_\d+)?', name.split('.')[-1]): # CrossViT has two rows
+            if re.fullmatch(words + r'(_\d+)?', name): # CrossViT has two rows
                 found[kind] = max(found[kind], p.shape[-2] if p.ndim > 1 else 1)
     return tuple(kind for kind, n in found.items() for _ in range(n))
 

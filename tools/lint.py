@@ -35,6 +35,7 @@ TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'in
               'capture', 'replay', 'places', 'cam', 'multihead', 'vit', 'rollout', 'scale'}
 LIGHT = {name: ({'torch', 'numpy'}, TORCH_ONLY) for name in TORCH_ONLY}
 LIGHT |= {name: ({'numpy', 'scipy', 'PIL'}, {'render', 'scenes'}) for name in ('render', 'scenes')}
+LIGHT['vit'] = {'torch', 'numpy', 'safetensors'}, TORCH_ONLY # it loads the weights that ship
 FASTAI = {'data', 'study', 'attach', 'prepare', 'cases', 'interpret', 'unet', 'explore', 'caption',
           'faithful', 'train', 'report'}
 WIDGETS = {'widgets', 'explorer', 'explore'}
