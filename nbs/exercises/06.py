@@ -9,24 +9,27 @@ from attn_course.capture import capture
 # 1: count hooks ----------------------------------------------------------------------------------
 
 def hooked_net():
-    "Two forward hooks and one pre-hook, all on submodules."
+    "Two forward hooks and a pre-hook on submodules, two forward hooks on the root."
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU()))
     net[0].register_forward_hook(lambda *_: None)
     net[1][0].register_forward_hook(lambda *_: None)
     net[0].register_forward_pre_hook(lambda *_: None)
+    for _ in range(2): net.register_forward_hook(lambda *_: None)
     return net
 
 def check_count(f):
     got = f(hooked_net())
-    if got == 0:
-        return ('Three hooks hang on the submodules of the test model, you count 0: walk over '
-                'model.modules().')
-    if got == 2: return 'You count the forward hooks; there is a forward pre-hook as well.'
-    if got != 3: return f'The test model has 3 hooks, you count {got}.'
+    if got is None: return 'Not written yet: put your answer in the place of the three dots.'
+    if got == 2: return 'Three hooks hang on submodules: walk over model.modules().'
+    if got == 3: return 'You miss the hooks on the model itself, the root of the tree.'
+    if got == 4: return 'You count the forward hooks; there is a forward pre-hook as well.'
+    if got != 5: return f'The test model has 5 hooks, you count {got}.'
 
 def count_hooks(model):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 def count_top_only(model): return len(model._forward_hooks) + len(model._forward_pre_hooks)
+def count_below(model):
+    return count_hooks(model) - len(model._forward_hooks) - len(model._forward_pre_hooks)
 def count_forward_only(model): return sum(len(m._forward_hooks) for m in model.modules())
 
 
@@ -36,7 +39,8 @@ class Refuses(nn.Module):
     "A module that takes no hook."
     def register_forward_hook(self, *args, **kwargs): raise RuntimeError('no hook here')
 
-def left_over(net): return sum(len(m._forward_hooks) for m in net.modules())
+def left_over(net):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
 
 def recorded(f):
     "What the context manager keeps of a network that works in place, and hooks left afterwards."
@@ -112,18 +116,23 @@ def inplace_net():
         net[3].weight[:] = torch.arange(1., 4)[:, None]
     return net
 
+def with_switch(result): return result, torch.is_grad_enabled()
+
 def check_gradient(f):
     net, xb = inplace_net(), torch.ones(2, 1, 2, 2)
     try:
-        with torch.no_grad(): acts, gradient = f(net, net[0], xb, 1)
+        with torch.no_grad(): (acts, gradient), switched = with_switch(f(net, net[0], xb, 1))
     except RuntimeError as e:
         return f'With gradients switched off by the caller it ends with: {str(e)[:60]}'
-    left = left_over(net)
-    if left: return 'A hook is left on the layer: remove it in finally.'
+    if switched: return 'Gradients are left switched on: put the switch back.'
+    if left_over(net): return 'A hook is left on the layer: remove it in finally.'
     if any(p.grad is not None for p in net.parameters()):
         return 'A parameter got a .grad: ask torch.autograd.grad for what you want alone.'
     if acts.shape != (2, 2, 2, 2) or gradient.shape != acts.shape:
         return f'Both have the shape of the output, (2, 2, 2, 2); yours {tuple(acts.shape)}.'
+    return what_is_wrong(acts, gradient)
+
+def what_is_wrong(acts, gradient):
     if acts.requires_grad or gradient.requires_grad: return 'What you return still has a graph.'
     if acts.min() > -.5: return 'The ReLU has overwritten what you kept: keep a copy.'
     want = torch.tensor([0., 2]).view(1, 2, 1, 1).expand(2, 2, 2, 2)
@@ -212,7 +221,8 @@ exercises = {
         stars=1, check=check_count, solution=count_hooks,
         hints=['A model is a tree. Which method of nn.Module walks over all of it, the root too?',
                'A hook that runs before the forward is not kept where those after it are.'],
-        wrong=[(count_top_only, 'walk over model.modules()'), (count_forward_only, 'pre-hook')]),
+        wrong=[(count_top_only, 'walk over model.modules()'), (count_below, 'root of the tree'),
+               (count_forward_only, 'pre-hook')]),
     '06.2': dict(
         stars=2, check=check_watch, solution=watch,
         hints=['Compare with record_output of this chapter: what is one there must be a list here.',
@@ -264,9 +274,9 @@ quiz = [
                    'It has; it was only not asked to return its weights.'),
                   ('The hook ran before the weights were ready.', False,
                    'It runs after the layer; the weights were not part of what it returned.')]),
-    dict(ask='The rows of a captured attention matrix sum to .6. What is the likeliest cause?',
+    dict(ask='One row of captured attention weights sums to .6, another to 1.4. The likeliest cause?',
          choices=[('The layer is in train mode and dropout has removed entries.', True,
-                   'Call eval(), or read rec.info(name).'),
+                   'What is left is scaled up. Call eval(), or read rec.info(name).'),
                   ('Softmax rounds.', False, 'Rounding errors are near 1e-7, not .4.'),
                   ('Attention rows need not sum to 1.', False,
                    'A softmax row does; something came after it.')]),
