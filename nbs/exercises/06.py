@@ -274,7 +274,7 @@ quiz = [
                    'It has; it was only not asked to return its weights.'),
                   ('The hook ran before the weights were ready.', False,
                    'It runs after the layer; the weights were not part of what it returned.')]),
-    dict(ask='One row of captured attention weights sums to .6, another to 1.4. The likeliest cause?',
+    dict(ask='One row of captured weights sums to .6, another to 1.4. The likeliest cause?',
          choices=[('The layer is in train mode and dropout has removed entries.', True,
                    'What is left is scaled up. Call eval(), or read rec.info(name).'),
                   ('Softmax rounds.', False, 'Rounding errors are near 1e-7, not .4.'),
