@@ -86,7 +86,7 @@ def sincos_2d(
     h:int, # rows
     w:int, # columns
     dim:int, # width of the tokens, divisible by 4
-    base:float=10_000., # the slowest wave is about this many times slower than the fastest
+    base:float=10_000., # towards this factor the waves grow longer
 ) -> Tensor: # (h*w, dim), row by row
     "Sine and cosine codes of places (Vaswani et al. 2017, section 3.5, for rows and for columns)."
     if dim % 4:
@@ -120,7 +120,7 @@ class Rotary2d(nn.Module):
         h:int, # rows
         w:int, # columns
         dim:int, # width of a head, divisible by 4
-        base:float=100., # the slowest turn is about this many times slower than the fastest
+        base:float=100., # towards this factor the turns grow slower
         prefix:int=0, # tokens before the grid, which are not turned
     ):
         super().__init__()

@@ -45,40 +45,24 @@ def check_multi_head(f):
     if not torch.allclose(got[0], want):
         return 'The tables are right, the answer is not: bring the tokens back to the second axis.'
 
-def attend(q, k, v, scale, dim=-1):
-    tables = (q @ k.transpose(-1, -2)*scale).softmax(dim)
-    return tables @ v, tables
-
-def parts_of(x, wq, wk, wv, heads, cut):
-    return [cut(x @ w.T, heads) for w in (wq, wk, wv)]
-
 def cut_right(t, heads): return t.unflatten(-1, (heads, -1)).transpose(1, 2)
 def cut_by_view(t, heads): return t.reshape(t.shape[0], heads, t.shape[1], -1)
+def join_right(t): return t.transpose(1, 2).flatten(2)
+def join_by_view(t): return t.reshape(t.shape[0], t.shape[2], -1)
 
-def multi_head(x, wq, wk, wv, wo, heads):
-    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
-    answer, tables = attend(q, k, v, q.shape[-1]**-.5)
-    return answer.transpose(1, 2).flatten(2) @ wo.T, tables
+def attention(parts, cut=cut_right, join=join_right, wide=False, dim=-1):
+    "Multi-head attention, right by default; each option makes a mistake of it."
+    x, wq, wk, wv, wo, heads = parts
+    q, k, v = (cut(x @ w.T, heads) for w in (wq, wk, wv))
+    width = (x if wide else q).shape[-1]
+    tables = (q @ k.transpose(-1, -2)/width**.5).softmax(dim)
+    return join(tables @ v) @ wo.T, tables
 
-def viewed(x, wq, wk, wv, wo, heads):
-    q, k, v = parts_of(x, wq, wk, wv, heads, cut_by_view)
-    answer, tables = attend(q, k, v, q.shape[-1]**-.5)
-    return answer.reshape(x.shape) @ wo.T, tables
-
-def over_queries(x, wq, wk, wv, wo, heads):
-    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
-    answer, tables = attend(q, k, v, q.shape[-1]**-.5, -2)
-    return answer.transpose(1, 2).flatten(2) @ wo.T, tables
-
-def full_scale(x, wq, wk, wv, wo, heads):
-    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
-    answer, tables = attend(q, k, v, x.shape[-1]**-.5)
-    return answer.transpose(1, 2).flatten(2) @ wo.T, tables
-
-def not_brought_back(x, wq, wk, wv, wo, heads):
-    q, k, v = parts_of(x, wq, wk, wv, heads, cut_right)
-    answer, tables = attend(q, k, v, q.shape[-1]**-.5)
-    return answer.reshape(x.shape) @ wo.T, tables
+def multi_head(*parts): return attention(parts)
+def viewed(*parts): return attention(parts, cut=cut_by_view, join=join_by_view)
+def over_queries(*parts): return attention(parts, dim=-2)
+def full_scale(*parts): return attention(parts, wide=True)
+def not_brought_back(*parts): return attention(parts, join=join_by_view)
 
 
 # 3: reach ----------------------------------------------------------------------------------------
