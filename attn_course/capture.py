@@ -215,6 +215,8 @@ def _pick(attn, rows=None, heads=None):
 def _keep(rec, name, attn, dtype):
     "Store weights in some type; as uint8 with the largest weight of each row beside them."
     if dtype is torch.uint8:
+        if attn.min() < 0: raise ValueError(
+            f'{name} has weights below 0 (heads are mixed?): uint8 cannot hold them.')
         rec.scales[name] = attn.amax(-1, keepdim=True)
         attn = (attn/rec.scales[name].clamp(min=1e-12)*255).round()
     rec.attn[name] = attn if dtype is None else attn.to(dtype)
@@ -222,13 +224,15 @@ def _keep(rec, name, attn, dtype):
 
 def _note(rec, name, attn, notes):
     "Say so if the rows of a map do not sum to 1."
-    if not notes or (attn.sum(-1) - 1).abs().max() < 1e-3: return
+    if not notes - {'unscored'} or (attn.sum(-1) - 1).abs().max() < 1e-3: return
     why = [words for kind, words in _NOTES.items() if kind in notes]
     rec.notes[name] = f'rows do not sum to 1: {", ".join(why)}'
 
 
 _NOTES = {'dropout': 'dropout is on in train mode', 'mixed': 'heads are mixed',
-          'changed': 'the weights are changed after the softmax'}
+          'changed': 'the weights are changed after the softmax',
+          'other': 'the softmax runs over another axis',
+          'masked': 'who may see nothing has no weights'}
 
 # %% ../nbs/workbench/10_capture.ipynb #capt0043
 def _wanted_rows(running, prefix, rows):
@@ -243,13 +247,28 @@ def _wanted_rows(running, prefix, rows):
     return of
 
 
-def _check_choice(prefix, rows, model):
-    if not isinstance(rows, str): return
-    if rows != 'cls': raise ValueError(f"rows is 'cls', a list of indices or None, not {rows!r}.")
-    if 'class' not in prefix:
+def _check_choice(prefix, rows, heads, dtype, attn, model):
+    names = attn if isinstance(attn, (list, tuple)) else [attn]
+    if attn is not None and not (names and all(isinstance(p, str) for p in names)):
+        raise ValueError(f'attn is a pattern, a list of patterns, None or False, not {attn!r}.')
+    if not (rows is None or isinstance(rows, str) and rows == 'cls' or _is_indices(rows)):
+        raise ValueError(f"rows is 'cls', a list of indices or None, not {rows!r}.")
+    if not (heads is None or _is_indices(heads)):
+        raise ValueError(f'heads is a list of indices or None, not {heads!r}.')
+    floats = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+    if not (dtype in (None, torch.uint8) or floats):
+        raise ValueError(f'dtype is a float type of torch, torch.uint8 or None, not {dtype!r}.')
+    if isinstance(rows, str) and 'class' not in prefix:
         raise ValueError(f"rows='cls' needs a class token, and {type(model).__name__} has none.")
 
 
+def _is_indices(x):
+    found = x.tolist() if getattr(x, 'ndim', 0) == 1 else x # of torch or numpy
+    lists = isinstance(found, (list, tuple, range)) and len(found)
+    return bool(lists) and all(type(i) is int and i >= 0 for i in found)
+
+
+# %% ../nbs/workbench/10_capture.ipynb #spl00006
 def _matches(name, patterns):
     "Is a layer meant by any of the patterns? None means all."
     names = patterns if isinstance(patterns, (list, tuple)) else [patterns]
@@ -261,13 +280,14 @@ def _watcher(rec, running, prefix, rows_of, attn=None, heads=None, dtype=None, g
     def see(s):
         name = _free_name(s.name, rec._seen)
         rec._seen[name] = True
-        rows = s.rows if s.rows is not None else rows_of(s.queries)
-        if not _matches(s.name, attn) or rows is not None and not len(rows): return s.weights
+        if not _matches(s.name, attn): return s.weights
+        full = s.shaped(s.weights.detach())
+        rows = s.rows if s.rows is not None else rows_of(full.shape[-2])
+        if rows is not None and not len(rows): return s.weights
         weights = _with_graph(s.weights) if grads else s.weights
-        full = s.shaped(weights.detach())
         _check_heads(name, heads, full.shape[1])
         kept = _pick(full, rows if s.rows is None else None, heads)
-        rec.tokens[name] = read_tokens(running, prefix, full)
+        rec.tokens[name] = read_tokens(running, prefix, full, 'unscored' not in s.notes)
         _note(rec, name, kept, s.notes)
         _keep(rec, name, kept if s.ours else kept.clone(), dtype)
         if grads: rec._starts[name] = weights, lambda g: _pick(s.shaped(g), rows, heads)
@@ -288,23 +308,35 @@ def _with_graph(weights):
 # %% ../nbs/workbench/10_capture.ipynb #capt0046
 def _check_script(running):
     for m, name in running.names.items():
-        if isinstance(m, torch.jit.ScriptModule):
+        if isinstance(m, torch.jit.ScriptModule) and 'softmax' in str(m.inlined_graph):
             raise ValueError(f'{name or "The model"} is TorchScript: its attention cannot be '
                              'captured. Give the module it was scripted from.')
 
 
-def _check_missed(rec, running, computed, attn):
+def _check_missed(rec, running, attn):
     "Raise if a layer that calls itself attention multiplied, and no weights were seen in it."
     modules = {n: m for m, n in running.names.items()}
-    for name in (n for n in computed if _matches(n, attn)):
+    for name in (n for n in running.computed if _matches(n, attn)):
         parent = modules[name.rpartition('.')[0]]
         kind = type(modules[name]).__name__
-        says = re.search('atten|attn|mla$', f'{kind} {type(parent).__name__}', re.I)
-        if says and not any(_near(name, seen) for seen in rec._seen): raise RuntimeError(
+        says = [re.search('atten|attn|mla$', k, re.I) for k in (kind, type(parent).__name__)]
+        where = name if says[0] else name.rpartition('.')[0] # a product may be a module of its own
+        if any(says) and not any(_near(where, seen) for seen in rec._seen): raise RuntimeError(
             f'{name} ({kind}) attends without a softmax whose result multiplies values, so it has '
             'no weights to capture. Say which layers to look at: capture(model, attn=...).')
 
 
+def _check_lost(running, attn):
+    "Raise if the weights of a softmax met values where nobody could see it."
+    for source, product in running.missed:
+        if source.told or not _matches(source.name, attn): continue
+        raise RuntimeError(
+            f'{source.name or "The model"} attends, but what becomes of its softmax until it '
+            f'multiplies values (in {product}) cannot be followed, so it has no weights to '
+            'capture. Say which layers to look at: capture(model, attn=...).')
+
+
+# %% ../nbs/workbench/10_capture.ipynb #spl00007
 def _near(a, b): return f'{a}.'.startswith(f'{b}.') or f'{b}.'.startswith(f'{a}.')
 
 
@@ -429,7 +461,7 @@ def attention_of(
     "Record the attention weights of a model. Raises `ValueError` for a choice that cannot be."
     prefix, running = prefix_tokens(model), Running(model)
     _check_script(running)
-    _check_choice(prefix, rows, model)
+    _check_choice(prefix, rows, heads, dtype, attn, model)
     rows_of = _wanted_rows(running, prefix, rows)
     see = _watcher(rec, running, prefix, rows_of, attn, heads, dtype, attn_grads)
     fused_rows = None if attn_grads else rows_of
@@ -439,7 +471,8 @@ def attention_of(
 
 def _check(rec, seer, attn):
     _check_found(rec, attn)
-    _check_missed(rec, seer.running, seer.computed, attn)
+    _check_lost(seer.running, attn)
+    _check_missed(rec, seer.running, attn)
 
 # %% ../nbs/workbench/10_capture.ipynb #73af348f
 @contextmanager
@@ -453,11 +486,12 @@ def capture(
 ): # gives a `Record`
     """Record outputs, gradients, attention weights and gates of the forwards run inside the `with`.
 
-    Leaves hooks, grad mode, fast paths and the model as they were, also on an exception. Raises
-    `ValueError` for an unknown layer or choice, `RuntimeError` when nothing was captured or when
-    attention ran whose weights cannot be had."""
+    Leaves all as it was, also on an exception. Raises `ValueError` for an unknown layer or choice,
+    `RuntimeError` if nothing was captured, or attention ran whose weights cannot be had."""
     model = network_of(model)
     targets = {} if layers is None else find_layers(model, layers)
+    if attn is False and kwargs:
+        raise ValueError(f'attn=False keeps no attention, no {", ".join(kwargs)} to choose.')
     if grads and not targets:
         raise ValueError('grads=True needs layers: say at which layers gradients are wanted.')
     rec = Record()

@@ -39,24 +39,32 @@ class MultiHead(nn.Module):
         turn:nn.Module=None, # changes queries and keys (bs, heads, n, d) by their places
     ):
         super().__init__()
-        if dim % heads:
-            raise ValueError(f'A width of {dim} cannot be cut into {heads} equal heads.')
+        if dim % heads: raise ValueError(f'A width of {dim} cannot be cut into {heads} heads.')
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
         self.heads, self.bias, self.turn = heads, bias, turn
 
-    def forward(self,
-        x:Tensor, # (bs, queries, dim)
-        context:Tensor=None, # (bs, keys, dim) whom `x` asks; None is `x` itself
-        mask:Tensor=None, # True where a query may look, broadcasts to (bs, heads, queries, keys)
-    ) -> Tensor: # (bs, queries, dim)
-        context = x if context is None else context
-        q, k, v = self.q(x), self.k(context), self.v(context)
-        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
-        if self.turn is not None: q, k = self.turn(q), self.turn(k)
-        if self.bias is not None:
-            added = self.bias()
-            mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
-        return self.out(join_heads(F.scaled_dot_product_attention(q, k, v, mask)))
+
+# %% ../nbs/10_multihead.ipynb #core0002
+def _forward(self,
+    x:Tensor, # (bs, queries, dim)
+    context:Tensor=None, # (bs, keys, dim) whom `x` asks; None is `x` itself
+    mask:Tensor=None, # True where a query may look, broadcasts to (bs, heads, queries, keys)
+) -> Tensor: # (bs, queries, dim)
+    context = x if context is None else context
+    q, k, v = self.q(x), self.k(context), self.v(context)
+    q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
+    if self.turn is not None: q, k = self.turn(q), self.turn(k)
+    if self.bias is not None: mask = _with_bias(mask, self.bias())
+    return self.out(join_heads(F.scaled_dot_product_attention(q, k, v, mask)))
+
+MultiHead.forward = _forward
+
+
+# %% ../nbs/10_multihead.ipynb #core0003
+def _with_bias(mask, bias):
+    "What the fused function shall add to the scores."
+    return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+
 
 # %% ../nbs/10_multihead.ipynb #mhd10032
 def from_torch(
@@ -86,7 +94,7 @@ def sincos_2d(
     h:int, # rows
     w:int, # columns
     dim:int, # width of the tokens, divisible by 4
-    base:float=10_000., # towards this factor the waves grow longer
+    base:float=10_000., # the slowest wave is almost so many times as long as the fastest
 ) -> Tensor: # (h*w, dim), row by row
     "Sine and cosine codes of places (Vaswani et al. 2017, section 3.5, for rows and for columns)."
     if dim % 4:
@@ -101,6 +109,7 @@ class RelativeBias(nn.Module):
         h:int, # rows
         w:int, # columns
         heads:int, # of the layer
+        prefix:int=0, # tokens before the grid, to and from which nothing is added
     ):
         super().__init__()
         self.table = nn.Parameter(torch.zeros(heads, 2*h - 1, 2*w - 1)) # middle: offset (0, 0)
@@ -109,9 +118,11 @@ class RelativeBias(nn.Module):
         down, right = row - row[:, None] + h - 1, col - col[:, None] + w - 1 # (h*w, h*w)
         self.register_buffer('down', down, persistent=False)
         self.register_buffer('right', right, persistent=False)
+        self.prefix = prefix
 
     def forward(self) -> Tensor: # (heads, queries, keys)
-        return self.table[:, self.down, self.right]
+        return F.pad(self.table[:, self.down, self.right], (self.prefix, 0, self.prefix, 0))
+
 
 # %% ../nbs/10_multihead.ipynb #mhd10064
 class Rotary2d(nn.Module):
@@ -120,7 +131,7 @@ class Rotary2d(nn.Module):
         h:int, # rows
         w:int, # columns
         dim:int, # width of a head, divisible by 4
-        base:float=100., # towards this factor the turns grow slower
+        base:float=100., # the slowest turn is almost so many times as slow as the fastest
         prefix:int=0, # tokens before the grid, which are not turned
     ):
         super().__init__()

@@ -530,14 +530,15 @@ def _replacing(model, layer, nth, acts):
 class Run:
     """One forward of a model over a batch, and the same forward again from a changed place.
 
-    `out`: the outputs. `scores`: a `Score` per target. `raw`: what each layer put out."""
+    `out`: the outputs. `scores`: a `Score` per target. `raw`: what each layer put out. `seen`: what
+    a context of `watch` gave; `live`: the numbers of the scores, with the graph it kept."""
 
     def __init__(self,
         model, # a network, or a fastai learner; left as it was
         xb:Tensor, # (bs, channels, H, W) images
         layers=(), # names, patterns or submodules
         targets=(), # what scores are for, as `Score` takes them
-        watch=('calls',), # 'grads': gradients of the scores at the layers, 'calls': for `again`
+        watch=('calls',), # 'grads': of the scores at the layers, 'calls': for `again`, contexts
     ):
         self.model, self.xb, self.watch = network_of(model), xb, set(watch)
         self.layers = list(find_layers(self.model, layers)) if layers else []
@@ -575,6 +576,7 @@ def _forward(run, targets, full_graph=False):
         axes = stack.enter_context(_channel_axes(run.model, run.layers))
         if run.layers: rec = stack.enter_context(capture(run.model, run.layers, grads,
                                                          full_graph, attn=False))
+        seen = {w: stack.enter_context(w(run)) for w in run.watch if callable(w)}
         if not grads: stack.enter_context(torch.no_grad())
         out = run.model(run.xb.clone()) # a model may work in place
         for name in run.layers: _last_call(rec, name) # a sentence if it did not run
@@ -583,6 +585,7 @@ def _forward(run, targets, full_graph=False):
         if grads and not full_graph and not all(n.requires_grad for n in numbers): return False
         if run.layers: _keep(run, rec, axes, numbers)
     run.out, run.numbers = tree_map(detached, out), [n.detach() for n in numbers]
+    run.seen, run.live = seen, numbers if seen else []
     return True
 
 # %% ../nbs/workbench/11_replay.ipynb #repl0037
@@ -699,7 +702,7 @@ def run_at(
     xb:Tensor, # (bs, channels, H, W) images
     layer, # name or submodule, or a list; None: the last layer whose places the scores depend on
     targets:list, # what scores are for, as `Score` takes them
-    watch=(), # 'grads', 'calls'
+    watch=(), # 'grads', 'calls', contexts
     of_layer:bool=True, # is a layer needed at all?
 ) -> Run:
     """A run at the layers that are meant.
@@ -724,7 +727,7 @@ class Need:
     "Something a heatmap method may ask for."
     fn:object # function (run, layer, score) -> what the method gets
     of_layer:bool # is it about one layer? Then a layer is looked for
-    watch:tuple # what the run must watch: 'grads', 'calls'
+    watch:tuple # what the run must watch: 'grads', 'calls', or a context
 
 NEEDS = {}
 
@@ -733,12 +736,12 @@ def register_need(
     name:str, # how methods call it
     fn, # function (run, layer, score) -> what the method gets; layer is None unless `of_layer`
     of_layer:bool=False, # is it about one layer?
-    watch=(), # what the run must watch for it: 'grads', 'calls'
+    watch=(), # what the run must watch: 'grads', 'calls', or functions run -> context manager
 ):
     "Add a need to `NEEDS`, or replace one. Raises `ValueError` for what is no function."
     if not callable(fn): raise ValueError(f'A need is a function (run, layer, score), not {fn!r}.')
     watch = as_list(watch)
-    unknown = set(watch) - {'grads', 'calls'}
+    unknown = {w for w in watch if not callable(w)} - {'grads', 'calls'}
     if unknown: raise ValueError(f"A run can watch 'grads' and 'calls', not {sorted(unknown)}.")
     NEEDS[name] = Need(fn, of_layer, tuple(watch))
 

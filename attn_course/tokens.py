@@ -29,7 +29,7 @@ def prefix_tokens(
     named = (item for m in model.modules() for item in m._parameters.items())
     for name, p in ((n, p) for n, p in named if p is not None and ('token' in n or 'embed' in n)):
         for kind, words in _PREFIX.items():
-            if re.fullmatch(words + r'(_\d+)?', name): # CrossViT has two rows
+            if re.fullmatch(words + r'_?\d*', name): # some have two rows, some one a stage
                 found[kind] = max(found[kind], p.shape[-2] if p.ndim > 1 else 1)
     return tuple(kind for kind, n in found.items() for _ in range(n))
 
@@ -41,21 +41,39 @@ def patch_grid(
     image:tuple=(), # shape of the model's input
 ) -> tuple: # (prefix, (rows, columns)), or (None, None) if the patches are no known grid
     "How many tokens stand before the patches, and the grid of the patches."
-    seen = [size for s in reversed(list(shapes)) for size in (s[2:], s[1:3]) if min(size) > 1]
+    sizes = (size for s in reversed(list(shapes)) for size in (s[2:], s[1:3]))
+    seen = [size for size in sizes if _likely(size, image)]
     before = [prefix, ()] if prefix else [(), ('pooled',)] # CLIP's ResNet asks with a mean
     for names in before:
         patches = n - len(names)
-        fits = next(((h, w) for h, w in seen if h*w == patches), None) or _squares(patches, image)
+        fits = next(((h, w) for h, w in seen if h*w == patches), None)
+        fits = fits or (None if seen else _squares(patches, image))
         if fits: return names, fits
     return None, None
+
+
+# %% ../nbs/workbench/09_tokens.ipynb #spl00004
+def _likely(size, image):
+    "Can this be the grid of such a picture? One 4 times as wide as it should be is something else."
+    if min(size) < 2 or len(image) != 4: return min(size) > 1
+    return 1/4 < size[0]*image[3]/(size[1]*image[2]) < 4
 
 
 def _squares(n, image):
     "The grid of n equal square patches that cover a picture, None if there is none."
     if len(image) != 4 or n < 1: return
     side = (image[2]*image[3]/n)**.5
-    fits = side >= 2 and side == int(side) and not (image[2] % side or image[3] % side)
-    return (int(image[2]//side), int(image[3]//side)) if fits else None
+    if side < 2 or side != int(side) or image[2] % side or image[3] % side: return
+    return int(image[2]//side), int(image[3]//side)
+
+
+def thinned(
+    n:int, # queries
+    grid:tuple, # (rows, columns) of the keys
+): # (rows, columns), or None
+    "The grid of queries that are every second, third ... place of the keys, down and across."
+    steps = ((-(-grid[0]//s), -(-grid[1]//s)) for s in range(2, max(grid)))
+    return next(((h, w) for h, w in steps if h*w == n), None)
 
 # %% ../nbs/workbench/09_tokens.ipynb #tokn0011
 def window_places(
@@ -100,7 +118,7 @@ def find_windows(
 ) -> tuple: # ((rows, columns), places) as `window_places` says, or (None, None)
     "The places of the windows of the attention that is running."
     for module, shape in reversed(running.frames):
-        for h, w in _sizes(shape, running.shapes):
+        for h, w in _sizes(shape, running.shapes, running.image):
             found = _window(module, h, w)
             if found is None or 0 in found[0]: continue
             places = window_places(h, w, *found)
@@ -108,12 +126,12 @@ def find_windows(
     return None, None
 
 
-def _sizes(shape, shapes):
+def _sizes(shape, shapes, image):
     "Sizes that an input may have: (bs, h, w, c), (bs, c, h, w), (bs, places, c)."
     if len(shape) == 4: return [shape[1:3], shape[2:]]
     if len(shape) != 3: return []
-    grid = patch_grid(shape[1], (), shapes)[1]
-    side = int(shape[1]**.5)
+    grid = patch_grid(shape[1], (), shapes)[1] or _squares(shape[1], image)
+    side = int(shape[1]**.5) if len(image) != 4 else 0
     return [grid] if grid else [(side, side)]*(side*side == shape[1])
 
 # %% ../nbs/workbench/09_tokens.ipynb #tokn0017
@@ -132,10 +150,28 @@ class Tokens:
         return (' and '.join(parts) or 'places unknown') + cut
 
 
+# %% ../nbs/workbench/09_tokens.ipynb #tokn9002
+_SORTED = 'unroll', 'unroll_schedule', 'reroll' # attributes of models that sort their patches
+
+
+def tokens_given(
+    running:Running, # in mid-forward
+) -> set: # of numbers
+    "How many tokens the running modules may have been given: (bs, n, c), (n, bs, c), or a picture."
+    bs, found = (running.image or (1,))[0], set()
+    for _, s in running.frames:
+        if len(s) == 3 and s[0] % bs == 0: found.add(s[1])
+        if len(s) == 3 and s[1] == bs: found.add(s[0])
+        if len(s) == 4: found |= {s[1]*s[2], s[2]*s[3], s[2]}
+    return found
+
+
+# %% ../nbs/workbench/09_tokens.ipynb #tokn9003
 def read_tokens(
     running:Running, # in mid-forward
     prefix:tuple, # `prefix_tokens` of the model
     attn:Tensor, # (bs*windows, heads, queries, keys)
+    scored:bool=True, # are the weights a softmax of products of queries and keys?
 ) -> tuple: # (`Tokens` of the queries, `Tokens` of the keys)
     "What the tokens of an attention map are, as far as can be told."
     queries, keys = attn.shape[-2:]
@@ -144,13 +180,30 @@ def read_tokens(
         grid, places = find_windows(running, windows, queries)
         if queries != keys: grid = places = None
         return (Tokens((), grid, places, windows),)*2
-    return tuple(_side(running, prefix, n) for n in (queries, keys))
+    given = tokens_given(running)
+    ask, told = (n in given or n - 1 in given for n in (queries, keys)) # CLIP's adds a mean itself
+    if any(hasattr(f.module, name) for f in running.frames for name in _SORTED): ask = told = False
+    pictures = any(len(f.shape) == 4 for f in running.frames) # there may be words beside them
+    sides = (_side(running, prefix, queries, pictures and (ask or told and scored)),
+             _side(running, prefix, keys, pictures and (ask or told)))
+    return _fewer(running, queries, *sides) if scored and told and not ask else sides
 
 
-def _side(running, prefix, n):
+# %% ../nbs/workbench/09_tokens.ipynb #spl00005
+def _fewer(running, n, queries, keys):
+    "Queries that are every second place of the keys: a size to be remembered."
+    if queries.grid or not keys.grid or keys.prefix: return queries, keys
+    grid = thinned(n, keys.grid)
+    if grid: running.shapes[1, 1, *grid] = True
+    return Tokens((), grid), keys
+
+
+def _side(running, prefix, n, on_grid):
     if n == 1 and prefix: return Tokens(prefix[:1]) # a class token alone asks
+    if not on_grid: return Tokens()
     names, grid = patch_grid(n, prefix, running.shapes, running.image)
     return Tokens(names or (), grid)
+
 
 # %% ../nbs/workbench/09_tokens.ipynb #tokn0019
 def on_grid(

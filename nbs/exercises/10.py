@@ -30,20 +30,25 @@ def given(heads=2):
     return torch.randn(2, 5, 8).double(), *parts, layer.out_proj.weight.detach(), layer
 
 def check_multi_head(f):
-    x, wq, wk, wv, wo, layer = given()
-    got = f(x, wq, wk, wv, wo, 2)
+    *parts, layer = given()
+    x = parts[0]
+    got = f(*parts, 2)
     if not (isinstance(got, tuple) and len(got) == 2): return 'Return two: answer and tables.'
     want, tables = layer(x, x, x, average_attn_weights=False)
     if got[1].shape != tables.shape: return f'The tables are {tuple(tables.shape)}, one per head.'
-    if not torch.allclose(got[1].sum(-1), torch.ones_like(got[1].sum(-1))):
-        return 'The weights of one query add up to 1: softmax over the keys, the last axis.'
-    if not torch.allclose(got[1], tables):
-        if torch.allclose(got[1], viewed(x, wq, wk, wv, wo, 2)[1]):
-            return 'The tokens are torn apart: cut the last axis, then transpose.'
-        return 'The tables differ: is the scale that of one head, 1/sqrt(dim/heads)?'
+    if not torch.allclose(got[1], tables): return what_is_wrong(got[1], parts)
     if got[0].shape != want.shape: return f'The answer is {tuple(want.shape)}, as the tokens are.'
     if not torch.allclose(got[0], want):
         return 'The tables are right, the answer is not: bring the tokens back to the second axis.'
+
+def what_is_wrong(tables, parts):
+    if not torch.allclose(tables.sum(-1), torch.ones_like(tables.sum(-1))):
+        return 'The weights of one query add up to 1: softmax over the keys, the last axis.'
+    if torch.allclose(tables, viewed(*parts, 2)[1]):
+        return 'The tokens are torn apart: cut the last axis, then transpose.'
+    if torch.allclose(tables, turned_matrices(*parts, 2)[1]):
+        return 'nn.Linear holds its matrix as (out, in): multiply by its transpose.'
+    return 'The tables differ: is the scale that of one head, 1/sqrt(dim/heads)?'
 
 def cut_right(t, heads): return t.unflatten(-1, (heads, -1)).transpose(1, 2)
 def cut_by_view(t, heads): return t.reshape(t.shape[0], heads, t.shape[1], -1)
@@ -62,6 +67,7 @@ def multi_head(*parts): return attention(parts)
 def viewed(*parts): return attention(parts, cut=cut_by_view, join=join_by_view)
 def over_queries(*parts): return attention(parts, dim=-2)
 def full_scale(*parts): return attention(parts, wide=True)
+def turned_matrices(x, *ws): return attention([x, *(w.T for w in ws[:4]), ws[4]])
 def not_brought_back(*parts): return attention(parts, join=join_by_view)
 
 
@@ -83,11 +89,16 @@ def check_reach(f):
         return 'Each distance counts as much as the weight that falls on it.'
     if torch.allclose(got, summed(attn, 3, 4)): return 'Take the mean over queries, not the sum.'
     if torch.allclose(got, turned_grid(attn, 3, 4)): return 'h rows and w columns, row by row.'
+    if torch.allclose(got, by_blocks(attn, 3, 4)):
+        return 'Straight lines: one down and one right is 1.41 away, not 2.'
     return 'These are not the mean distances from query to key.'
 
 def reach(attn, h, w): return (attn*distances(h, w).to(attn)).sum(-1).mean(-1)
 def not_weighted(attn, h, w): return distances(h, w).to(attn).mean().expand(len(attn))
 def summed(attn, h, w): return (attn*distances(h, w).to(attn)).sum((-1, -2))
+def by_blocks(attn, h, w):
+    at = torch.stack([torch.arange(h*w)//w, torch.arange(h*w) % w], 1).double()
+    return (attn*torch.cdist(at, at, p=1).to(attn)).sum(-1).mean(-1)
 def turned_grid(attn, h, w): return reach(attn, w, h)
 
 
@@ -140,13 +151,14 @@ exercises = {
         hints=['Write the shapes behind each line. Which axis must be the last but one before @?',
                'At the end you need (bs, tokens, dim) again. In which order do the steps back go?'],
         wrong=[(viewed, 'torn apart'), (over_queries, 'over the keys'),
-               (full_scale, 'scale that of one'), (not_brought_back, 'bring the tokens back')]),
+               (turned_matrices, 'its transpose'), (full_scale, 'scale that of one'),
+               (not_brought_back, 'bring the tokens back')]),
     '10.3': dict(
         stars=2, check=check_reach, solution=reach,
         hints=['Make a table first that has the distance of every query from every key.',
                'A mean over keys in which the weights add up to 1: what must be summed?'],
         wrong=[(not_weighted, 'counts as much as the weight'), (summed, 'not the sum'),
-               (turned_grid, 'h rows')]),
+               (turned_grid, 'h rows'), (by_blocks, 'Straight lines')]),
     '10.4': dict(
         stars=3, check=check_importance, solution=head_importance,
         hints=['Which two dictionaries of the record have the same keys?',

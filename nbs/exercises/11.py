@@ -1,4 +1,6 @@
 "Exercises of chapter 11, vision transformers: checkers, hints, solutions, wrong answers, quiz."
+import copy
+
 import torch
 from torch import nn
 
@@ -22,16 +24,22 @@ def count_square(h, w, patch): return 1 + (h//patch)**2
 
 # 2: the forward ----------------------------------------------------------------------------------
 
-def a_vit():
+def a_vit(h=16, w=24):
     torch.manual_seed(0)
-    vit = ViT((16, 24), 8, dim=16, depth=2, heads=2, classes=3).double()
+    vit = ViT((h, w), 8, dim=16, depth=2, heads=2, classes=3).double()
     nn.init.normal_(vit.cls_token)
     nn.init.normal_(vit.places)
-    return vit, torch.randn(2, 3, 16, 24).double()
+    return vit, torch.randn(2, 3, h, w).double()
 
 def check_forward(f):
     vit, x = a_vit()
-    with torch.no_grad(): got, want = f(vit, x), vit(x)
+    called = []
+    hook = vit.register_forward_pre_hook(lambda *args: called.append('the model'))
+    try:
+        with torch.no_grad(): got = f(vit, x)
+    finally: hook.remove()
+    if called: return 'Do it without calling the model: use its parts, one after the other.'
+    with torch.no_grad(): want = vit(x)
     if not isinstance(got, torch.Tensor) or got.shape != want.shape:
         return f'Three scores per picture are wanted, {tuple(want.shape)}.'
     if torch.allclose(got, want): return None
@@ -49,6 +57,7 @@ def with_class(vit, x): return torch.cat([vit.cls_token.expand(len(x), -1, -1), 
 def forward(vit, x):
     return vit.head(vit.norm(vit.blocks(with_class(vit, x) + vit.places))[:, 0])
 
+def by_calling(vit, x): return vit(x)
 def without_places(vit, x): return vit.head(vit.norm(vit.blocks(with_class(vit, x)))[:, 0])
 def without_norm(vit, x): return vit.head(vit.blocks(with_class(vit, x) + vit.places)[:, 0])
 
@@ -77,6 +86,9 @@ def check_first(f):
     if got == '3': return 'You return the last layer that differs; the first is wanted.'
     if got != '2': return f"The first layer with another output is '2', not {got!r}."
     if f(a, a, x, ['0', '1', '2', '3']) is not None: return 'Equal networks differ nowhere: None.'
+    more = copy.deepcopy(a)
+    more[0].bias.data += .1
+    if f(a, more, x, ['0', '1', '2', '3']) != '0': return 'A difference may be below zero, too.'
 
 def acts(model, x, names):
     with torch.no_grad(), capture(model, names) as rec: model(x)
@@ -86,6 +98,11 @@ def first_difference(a, b, x, names):
     mine, other = acts(a, x, names), acts(b, x, names)
     for name in names:
         if (mine[name] - other[name]).abs().max() > 1e-6: return name
+
+def without_size(a, b, x, names):
+    mine, other = acts(a, x, names), acts(b, x, names)
+    for name in names:
+        if (mine[name] - other[name]).max() > 1e-6: return name
 
 def last_difference(a, b, x, names): return first_difference(a, b, x, names[::-1])
 def largest_difference(a, b, x, names):
@@ -102,7 +119,10 @@ def check_map(f):
     if not isinstance(got, torch.Tensor): return 'A tensor of maps is wanted, (bs, rows, columns).'
     if got.shape == (2, 3, 2): return 'Rows first: 16 by 24 pixels are 2 rows of 3 patches.'
     if got.shape != want.shape: return f'One map per picture is wanted, {tuple(want.shape)}.'
-    if torch.allclose(got, want): return None
+    if torch.allclose(got, want):
+        high, x = a_vit(24, 16)
+        same = f(high, x, 'blocks.1.attn').shape == (2, 3, 2)
+        return None if same else 'Another picture has another grid: 24 by 16 pixels are 3 by 2.'
     if torch.allclose(got, first_head(vit, x, 'blocks.1.attn')):
         return 'This is the first head only: take the mean of the heads.'
     return 'These are not the rows of the class token, without its weight on itself.'
@@ -113,6 +133,7 @@ def recorded(vit, x, block):
 
 def class_map(vit, x, block): return recorded(vit, x, block).mean(1)
 def first_head(vit, x, block): return recorded(vit, x, block)[:, 0]
+def one_grid(vit, x, block): return class_map(vit, x, block).reshape(2, 2, 3)
 def turned(vit, x, block): return class_map(vit, x, block).transpose(1, 2)
 def of_a_patch(vit, x, block):
     with torch.no_grad(), capture(vit) as rec: vit(x)
@@ -130,19 +151,20 @@ exercises = {
         stars=2, check=check_forward, solution=forward,
         hints=['Write down the shape after each step. Where must the axis of the tokens be?',
                'The same class token serves every picture of a batch. Which method repeats it?'],
-        wrong=[(without_places, 'where the patches stand'), (without_norm, 'last norm'),
-               (mean_of_all, 'class token is read'), (class_last, 'before the patches')]),
+        wrong=[(by_calling, 'without calling'), (without_places, 'where the patches stand'),
+               (without_norm, 'last norm'), (mean_of_all, 'class token is read'),
+               (class_last, 'before the patches')]),
     '11.3': dict(
         stars=2, check=check_first, solution=first_difference,
         hints=['capture takes a list of names. What do you need from each of the two networks?',
                'What shall come back when the loop has found nothing?'],
         wrong=[(last_difference, 'the last layer'), (largest_difference, 'differ nowhere'),
-               (first_of_all, 'differs by nothing')]),
+               (first_of_all, 'differs by nothing'), (without_size, 'below zero')]),
     '11.4': dict(
         stars=3, check=check_map, solution=class_map,
         hints=['Which method of the record puts rows of attention on the picture?',
                'Its result has axes for pictures, heads and queries. Which do you keep?'],
-        wrong=[(first_head, 'first head only'), (turned, 'Rows first'),
+        wrong=[(first_head, 'first head only'), (turned, 'Rows first'), (one_grid, '3 by 2'),
                (of_a_patch, 'not the rows')]),
 }
 
@@ -157,7 +179,7 @@ quiz = [
          choices=[('Only if the numbers in the code agree, too.', True,
                    'The small number in a layer norm was not in the file.'),
                   ('Yes, the weights are the model.', False,
-                   'The chapter found a difference in the third digit.'),
+                   'The chapter found a difference, with every weight in its place.'),
                   ('Yes, or load_state_dict would complain.', False, 'It looks at shapes.')]),
     dict(ask='Why does a ViT need more training than a convolutional network?',
          choices=[('It has to learn what a convolution knows by its form.', True,
