@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from .capture import capture, first_tensor, hooked, undisturbed, with_tensor
-
+from .replay import replaced
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0006
 def blocks_of(
@@ -29,23 +29,7 @@ def blocks_of(
                for name, p in parts.items()}
     return {name: '.'.join(parts[name][:n]) for name, n in lengths.items()}
 
-
 # %% ../nbs/workbench/15_blocks.ipynb #blck0009
-@contextmanager
-def replaced(
-    forwards:dict, # module -> function in the place of its forward
-): # gives nothing
-    "Modules that compute something else; hooks on them run as ever."
-    own = {m: m.__dict__.get('forward') for m in forwards}
-    try:
-        for m, forward in forwards.items(): m.forward = forward
-        yield
-    finally:
-        for m, forward in own.items():
-            if forward is None: del m.forward
-            else: m.forward = forward
-
-
 def answering(
     model:nn.Module, # any PyTorch model
     outs:dict, # name of a module -> what it shall put out
@@ -53,7 +37,6 @@ def answering(
     "Modules that compute nothing and put out what they are told."
     def saying(out): return lambda *args, **kwargs: out
     return replaced({model.get_submodule(name): saying(out) for name, out in outs.items()})
-
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0011
 def lens(
@@ -68,7 +51,6 @@ def lens(
     with answering(model, {name: instead(out) for name, out in outs.items()}): out = model(xb)
     def part(i): return lambda t: t[i*len(xb):(i + 1)*len(xb)] if len(t) == len(tokens) else t
     return [tree_map(part(i), out) for i in range(len(states))]
-
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0013
 @dataclass
@@ -91,19 +73,17 @@ class Blocks:
         "The patches of a row as a map."
         return row[:, len(self.prefix):].unflatten(1, self.grid)
 
-
 # %% ../nbs/workbench/15_blocks.ipynb #blck0016
-def _check_same(rec, bs):
-    "Raises `ValueError` unless all attention runs among the same tokens, patches on one grid."
+def _check_same(rec):
+    "Raises `ValueError` unless all attention on a picture is among the same tokens, on one grid."
     first, *_ = rec.attn
     n, tokens = rec.attn[first].shape[-1], rec.tokens[first][1]
     for name, attn in rec.attn.items():
         asked, seen = rec.tokens[name]
-        same = attn.shape[0] == bs and tuple(attn.shape[2:]) == (n, n) and '@' not in name
+        same = attn.shape[0] == 1 and tuple(attn.shape[2:]) == (n, n) and '@' not in name
         if not (same and asked == seen == tokens and seen.grid): raise ValueError(
             f'All blocks must see the same tokens, patches on one grid: {name} has '
             f'{tuple(attn.shape[2:])} queries and keys ({seen}), {first} {(n, n)} ({tokens}).')
-
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0017
 @contextmanager
@@ -128,8 +108,10 @@ def _read(model, xb, outs, out, prefix):
     if not torch.allclose(said[0], _leaf(out), atol=1e-4): raise ValueError(
         f'{type(model).__name__} does not repeat its answer from what its last block put out.')
     moved = [not torch.equal(said[0], other) for other in said[1:]]
+    if not any(moved): raise ValueError(
+        f'Nothing that the last block of {type(model).__name__} puts out moves its answer: are '
+        'the weights of its head zeros?')
     return [i for group, m in zip(groups, moved) if m for i in group]
-
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0018
 _found = weakref.WeakKeyDictionary() # model -> (what it was asked with, its `Blocks`)
@@ -142,7 +124,7 @@ def find_blocks(
     """A model as a stack of blocks; found with one picture, and remembered.
 
     Raises `ValueError` for a model whose blocks see different tokens, and for one without any."""
-    key = xb.shape[1:], tuple(model.named_modules())
+    key = xb.shape[1:], tuple((n, type(m)) for n, m in model.named_modules())
     known = _found.get(model)
     if known and known[0] == key: return known[1]
     with undisturbed(model), torch.no_grad():
@@ -150,14 +132,13 @@ def find_blocks(
             with capture(model) as rec: model(xb[:1])
             if not rec.attn: raise RuntimeError(f'{type(model).__name__} has no attention maps.')
         except RuntimeError as e: raise ValueError(str(e)) from None
-        _check_same(rec, 1)
+        _check_same(rec)
         names, tokens = blocks_of(rec.attn), next(iter(rec.tokens.values()))[1]
         with _outputs(model, names.values()) as outs: out = model(xb[:1])
         found = Blocks(names, tokens.prefix, tokens.grid,
                        _read(model, xb[:1], outs, out, len(tokens.prefix)))
     _found[model] = key, found
     return found
-
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0023
 def _cut(t): return t.detach() if isinstance(t, Tensor) else t
@@ -183,7 +164,6 @@ def _beside_attention(model, blocks):
         for name, m in model.get_submodule(block).named_children():
             if not f'{attn}.'.startswith(f'{block}.{name}.'): yield m
 
-
 # %% ../nbs/workbench/15_blocks.ipynb #blck0024
 @contextmanager
 def blocks_apart(
@@ -201,4 +181,3 @@ def blocks_apart(
         capture(model, attn=list(blocks.names), attn_grads=True) as rec, hooked(cuts),
         replaced(thin), _outputs(model, blocks.names.values()) as outs,
     ): yield rec, outs
-

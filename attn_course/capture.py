@@ -267,7 +267,6 @@ def _is_indices(x):
     lists = isinstance(found, (list, tuple, range)) and len(found)
     return bool(lists) and all(type(i) is int and i >= 0 for i in found)
 
-
 # %% ../nbs/workbench/10_capture.ipynb #spl00006
 def _matches(name, patterns):
     "Is a layer meant by any of the patterns? None means all."
@@ -334,7 +333,6 @@ def _check_lost(running, attn):
             f'{source.name or "The model"} attends, but what becomes of its softmax until it '
             f'multiplies values (in {product}) cannot be followed, so it has no weights to '
             'capture. Say which layers to look at: capture(model, attn=...).')
-
 
 # %% ../nbs/workbench/10_capture.ipynb #spl00007
 def _near(a, b): return f'{a}.'.startswith(f'{b}.') or f'{b}.'.startswith(f'{a}.')

@@ -43,7 +43,6 @@ class MultiHead(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
         self.heads, self.bias, self.turn = heads, bias, turn
 
-
 # %% ../nbs/10_multihead.ipynb #core0002
 def _forward(self,
     x:Tensor, # (bs, queries, dim)
@@ -59,12 +58,10 @@ def _forward(self,
 
 MultiHead.forward = _forward
 
-
 # %% ../nbs/10_multihead.ipynb #core0003
 def _with_bias(mask, bias):
     "What the fused function shall add to the scores."
     return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
-
 
 # %% ../nbs/10_multihead.ipynb #mhd10032
 def from_torch(
@@ -122,7 +119,6 @@ class RelativeBias(nn.Module):
 
     def forward(self) -> Tensor: # (heads, queries, keys)
         return F.pad(self.table[:, self.down, self.right], (self.prefix, 0, self.prefix, 0))
-
 
 # %% ../nbs/10_multihead.ipynb #mhd10064
 class Rotary2d(nn.Module):

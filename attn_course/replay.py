@@ -477,11 +477,26 @@ def _remembering(
     after = (m.register_forward_hook(leave) for m in model.modules())
     with hooked(before), hooked(after): yield calls
 
+# %% ../nbs/workbench/11_replay.ipynb #rplc0002
+@contextmanager
+def replaced(
+    forwards:dict, # module -> function in the place of its forward
+): # gives nothing
+    "Modules that compute something else for a while."
+    own = {m: m.__dict__.get('forward') for m in forwards}
+    try:
+        for m, forward in forwards.items(): m.forward = forward
+        yield
+    finally:
+        for m, forward in own.items():
+            if forward is None: del m.forward
+            else: m.forward = forward
+
 # %% ../nbs/workbench/11_replay.ipynb #repl0032
 @contextmanager
 def _repeating(model, calls, answer):
     "A model that repeats `calls` as `answer(output, is it the last?)` says, then computes as ever."
-    queue, due, own = list(calls), [], {}
+    queue, due = list(calls), []
 
     def stand_in(module, compute):
         def forward(*args, **kwargs):
@@ -493,16 +508,9 @@ def _repeating(model, calls, answer):
     def last_word(module, args, out): # the caller's hooks had their say the first time
         return due.pop()
 
-    modules = {m for m, _ in calls}
-    try:
-        for m in modules:
-            own[m] = m.__dict__.get('forward')
-            m.forward = stand_in(m, m.forward)
-        with hooked(m.register_forward_hook(last_word) for m in modules): yield
-    finally:
-        for m, forward in own.items():
-            if forward is None: del m.forward
-            else: m.forward = forward
+    forwards = {m: stand_in(m, m.forward) for m in {m for m, _ in calls}}
+    said = (m.register_forward_hook(last_word) for m in forwards)
+    with replaced(forwards), hooked(said): yield
 
 # %% ../nbs/workbench/11_replay.ipynb #repl0033
 def _variants(acts, image, bs):

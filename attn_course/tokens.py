@@ -51,7 +51,6 @@ def patch_grid(
         if fits: return names, fits
     return None, None
 
-
 # %% ../nbs/workbench/09_tokens.ipynb #spl00004
 def _likely(size, image):
     "Can this be the grid of such a picture? One 4 times as wide as it should be is something else."
@@ -149,7 +148,6 @@ class Tokens:
         cut = f' in {self.windows} windows' if self.windows > 1 else ''
         return (' and '.join(parts) or 'places unknown') + cut
 
-
 # %% ../nbs/workbench/09_tokens.ipynb #tokn9002
 _SORTED = 'unroll', 'unroll_schedule', 'reroll' # attributes of models that sort their patches
 
@@ -164,7 +162,6 @@ def tokens_given(
         if len(s) == 3 and s[1] == bs: found.add(s[0])
         if len(s) == 4: found |= {s[1]*s[2], s[2]*s[3], s[2]}
     return found
-
 
 # %% ../nbs/workbench/09_tokens.ipynb #tokn9003
 def read_tokens(
@@ -188,7 +185,6 @@ def read_tokens(
              _side(running, prefix, keys, pictures and (ask or told)))
     return _fewer(running, queries, *sides) if scored and told and not ask else sides
 
-
 # %% ../nbs/workbench/09_tokens.ipynb #spl00005
 def _fewer(running, n, queries, keys):
     "Queries that are every second place of the keys: a size to be remembered."
@@ -203,7 +199,6 @@ def _side(running, prefix, n, on_grid):
     if not on_grid: return Tokens()
     names, grid = patch_grid(n, prefix, running.shapes, running.image)
     return Tokens(names or (), grid)
-
 
 # %% ../nbs/workbench/09_tokens.ipynb #tokn0019
 def on_grid(
