@@ -22,3 +22,4 @@ from attn_course.interpret import *
 from attn_course.unet import *
 from attn_course.multihead import *
 from attn_course.vit import *
+from attn_course.rollout import *

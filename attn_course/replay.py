@@ -577,14 +577,14 @@ def _start(run, targets):
 
 def _forward(run, targets, full_graph=False):
     "Run the model and keep what was seen; False if the scores have no gradient."
-    grads = 'grads' in run.watch
+    grads, contexts = 'grads' in run.watch, [w for w in run.watch if callable(w)]
     with ExitStack() as stack:
+        seen = {w: stack.enter_context(w(run)) for w in contexts} # first: they may run the model
         if 'calls' in run.watch:
             run._calls = {n: stack.enter_context(_remembering(run.model, n)) for n in run.layers}
         axes = stack.enter_context(_channel_axes(run.model, run.layers))
         if run.layers: rec = stack.enter_context(capture(run.model, run.layers, grads,
-                                                         full_graph, attn=False))
-        seen = {w: stack.enter_context(w(run)) for w in run.watch if callable(w)}
+                                                         full_graph or bool(contexts), attn=False))
         if not grads: stack.enter_context(torch.no_grad())
         out = run.model(run.xb.clone()) # a model may work in place
         for name in run.layers: _last_call(rec, name) # a sentence if it did not run

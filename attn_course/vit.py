@@ -17,21 +17,14 @@ from .multihead import MultiHead, from_torch
 # %% ../nbs/11_vit.ipynb #vit110016
 class Block(nn.Module):
     "A block of a transformer with its norms first (Dosovitskiy et al. 2020, equations 2 and 3)."
-    def __init__(self,
-        dim:int, # width of the tokens
-        heads:int, # `dim` is divided among them
-        mlp:float=4, # inner width of the MLP as a multiple of `dim`
-        eps:float=1e-6, # of the layer norms
-    ):
+    def __init__(self, dim:int, heads:int, mlp:float=4, eps:float=1e-6): # dim divides into heads
         super().__init__()
         inner = int(dim*mlp)
         self.norm1, self.norm2 = nn.LayerNorm(dim, eps), nn.LayerNorm(dim, eps)
         self.attn = MultiHead(dim, heads)
         self.mlp = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
 
-    def forward(self,
-        x:Tensor, # (bs, n, dim)
-    ) -> Tensor: # the same shape
+    def forward(self, x:Tensor) -> Tensor: # (bs, n, dim) -> the same shape
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -107,9 +100,16 @@ def from_timm(
         ours.cls_token.copy_(theirs.cls_token), ours.places.copy_(theirs.pos_embed)
     return ours.eval()
 
+# %% ../nbs/11_vit.ipynb #7f799a72
+def shipped(
+    name:str, # of a network that comes with the package
+) -> dict: # name of a parameter -> tensor
+    "Weights from the package's own folder."
+    return load_file(files('attn_course')/'weights'/f'{name}.safetensors')
+
 # %% ../nbs/11_vit.ipynb #vit110050
 def scene_vit() -> ViT: # in eval mode, for pictures (bs, 3, 48, 48) of `scene_dls`
     "The ViT that ships with the course; its classes are those of `scene_dls(task='single')`."
     vit = ViT((48, 48), 6, dim=96, depth=6, heads=3, classes=10, mlp=2)
-    vit.load_state_dict(load_file(files('attn_course')/'weights'/'scene_vit.safetensors'))
+    vit.load_state_dict(shipped('scene_vit'))
     return vit.eval()

@@ -3,21 +3,40 @@ import torch
 import torchvision
 
 from attn_course.capture import capture
+from attn_course.multihead import RelativeBias
 
-# 1: the place of a token -------------------------------------------------------------------------
+# 1: a head that looks left -----------------------------------------------------------------------
 
-def check_place(f):
-    if f(1, 4) is None: return 'Not written yet: put your answer in the place of the three dots.'
-    if tuple(f(0, 4, 0)) != (0, 0): return 'Without a token before the patches, token 0 is (0, 0).'
-    if tuple(f(8, 4)) == (2, 0): return 'You forget the token before the patches: 8 is patch 7.'
-    if tuple(f(8, 4)) == (3, 1): return 'Rows first: (row, column), not (column, row).'
-    if tuple(f(8, 4)) != (1, 3): return 'With 4 columns and one token before, token 8 is (1, 3).'
-    if tuple(f(10, 3, 5)) != (1, 2): return 'Five tokens may stand before the patches, not only 1.'
+def check_left(f):
+    bias = f(3, 4)
+    if bias is None: return 'Not written yet: put your answer in the place of the three dots.'
+    if not isinstance(bias, RelativeBias): return 'Return a RelativeBias, with its table changed.'
+    if tuple(bias.table.shape) != (1, 5, 7): return 'For 3 by 4 places the table is (1, 5, 7).'
+    for h, w in ((3, 4), (2, 5)):
+        weights = f(h, w)()[0].detach().softmax(-1).view(h, w, h, w)
+        for row in range(h):
+            for column in range(1, w):
+                got = weights[row, column]
+                if got[row, column - 1] < .99: return where_it_looks(got, row, column)
 
-def place_of(token, columns, before=1): return divmod(token - before, columns)
-def place_without_prefix(token, columns, before=1): return divmod(token, columns)
-def place_turned(token, columns, before=1): return divmod(token - before, columns)[::-1]
-def place_one_only(token, columns, before=1): return divmod(token - min(before, 1), columns)
+def where_it_looks(weights, row, column):
+    best = divmod(int(weights.argmax()), weights.shape[1])
+    if weights.max() < .5: return 'The weights are spread: which number makes one score win?'
+    if best == (row, column): return 'Every place looks at itself: that is the middle of the table.'
+    if best == (row, column + 1): return 'It looks right: the table goes from left to right.'
+    if best[1] == column: return 'It looks up or down: rows are the first axis of the grid.'
+    return f'From row {row}, column {column} it looks at row {best[0]}, column {best[1]}.'
+
+def with_number(h, w, down, right, number=100.):
+    bias = RelativeBias(h, w, heads=1)
+    bias.table.data[0, h - 1 + down, w - 1 + right] = number
+    return bias
+
+def look_left(h, w): return with_number(h, w, 0, -1)
+def look_right(h, w): return with_number(h, w, 0, 1)
+def look_up(h, w): return with_number(h, w, -1, 0)
+def look_at_itself(h, w): return with_number(h, w, 0, 0)
+def look_a_little(h, w): return with_number(h, w, 0, -1, 1.)
 
 
 # 2: multi-head attention -------------------------------------------------------------------------
@@ -141,11 +160,11 @@ def only_gradient(model, xb, target):
 
 exercises = {
     '10.1': dict(
-        stars=1, check=check_place, solution=place_of,
-        hints=['Patches stand row by row. Which whole number counts full rows?',
-               'The class token is token 0. Which patch is token 1?'],
-        wrong=[(place_without_prefix, 'forget the token before'), (place_turned, 'Rows first'),
-               (place_one_only, 'Five tokens may stand')]),
+        stars=1, check=check_left, solution=look_left,
+        hints=['Which offset has the neighbour on the left: how many rows down, how many right?',
+               'Softmax turns a difference of 5 into 148 to 1. How large must one number be?'],
+        wrong=[(look_right, 'looks right'), (look_up, 'up or down'),
+               (look_at_itself, 'at itself'), (look_a_little, 'are spread')]),
     '10.2': dict(
         stars=2, check=check_multi_head, solution=multi_head,
         hints=['Write the shapes behind each line. Which axis must be the last but one before @?',
