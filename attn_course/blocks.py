@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .capture import capture, first_tensor, hooked, undisturbed, with_tensor
+from attn_course.capture import (
+    capture,
+    first_tensor,
+    hooked,
+    in_python,
+    undisturbed,
+    with_tensor,
+)
+from .intercept import Interceptor, Running
 from .replay import replaced
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0006
@@ -181,3 +189,25 @@ def blocks_apart(
         capture(model, attn=list(blocks.names), attn_grads=True) as rec, hooked(cuts),
         replaced(thin), _outputs(model, blocks.names.values()) as outs,
     ): yield rec, outs
+
+# %% ../nbs/workbench/15_blocks.ipynb #a72c6d12
+def _without(s, heads):
+    "The weights that were seen, zero for some heads. Raises `ValueError` for a head not there."
+    weights = s.weights.detach().requires_grad_()
+    with torch.enable_grad():
+        shaped = s.shaped(weights)
+        if not set(heads) <= set(range(shaped.shape[1])): raise ValueError(
+            f'{s.name} has heads 0 to {shaped.shape[1] - 1}, not {list(heads)}.')
+        off, = torch.autograd.grad(shaped[:, list(heads)].sum(), weights)
+    return s.weights*(1 - off)
+
+
+@contextmanager
+def without_heads(
+    model:nn.Module, # any PyTorch model
+    off:dict, # name of an attention layer, as `capture` names it -> indices of heads
+): # gives nothing
+    "Attention weights of these heads are zero inside the `with`."
+    running = Running(model)
+    def see(s): return _without(s, off[s.name]) if off.get(s.name) else s.weights
+    with in_python(), hooked(running.hooks()), Interceptor(running, see): yield

@@ -84,11 +84,14 @@ def from_torchvision(
 def from_timm(
     theirs:nn.Module, # timm's `VisionTransformer` with a class token that is read, such as `vit_*`
 ) -> ViT: # in eval mode
-    "A ViT of ours with the same weights."
+    "A ViT of ours with the same weights. Raises `ValueError` if it has parts that ours has not."
     first, dim = theirs.blocks[0], theirs.embed_dim
     ours = ViT(theirs.patch_embed.img_size, theirs.patch_embed.patch_size[0], dim,
                len(theirs.blocks), first.attn.num_heads, theirs.num_classes,
                mlp=first.mlp.fc1.out_features/dim, eps=first.norm1.eps)
+    count, known = (sum(p.numel() for p in vit.parameters()) for vit in (theirs, ours))
+    if count != known:
+        raise ValueError(f'It has {count:,} parameters, ours {known:,}: another kind of ViT.')
     _pour([ours.embed, ours.norm, ours.head], [theirs.patch_embed.proj, theirs.norm, theirs.head])
     for mine, other in zip(ours.blocks, theirs.blocks):
         for part, w, b in zip((mine.attn.q, mine.attn.k, mine.attn.v),

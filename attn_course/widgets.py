@@ -27,9 +27,9 @@ from .render import colour_table, data_url, is_signed, overlay, resize_map, scal
 from .render import to_jpeg, to_png, to_rgb, to_webp
 
 # %% ../nbs/workbench/04_widgets.ipynb #044f7acc
-_PLACES = [['upper left', 'at the top', 'upper right'],
-           ['on the left', 'in the centre', 'on the right'],
-           ['lower left', 'at the bottom', 'lower right']]
+PLACES = [['upper left', 'at the top', 'upper right'],
+          ['on the left', 'in the centre', 'on the right'],
+          ['lower left', 'at the bottom', 'lower right']]
 
 
 def _place(
@@ -39,7 +39,7 @@ def _place(
     w:int, # columns of the grid
 ) -> str: # one of nine names
     "Which ninth of the picture the middle of a cell lies in."
-    return _PLACES[(2*row + 1)*3//(2*h)][(2*col + 1)*3//(2*w)]
+    return PLACES[(2*row + 1)*3//(2*h)][(2*col + 1)*3//(2*w)]
 
 # %% ../nbs/workbench/04_widgets.ipynb #b23f3092
 def half_weight(
@@ -224,7 +224,7 @@ def _pack(
     tables = {name: base64.b64encode(colour_table(name).tobytes()).decode() for name in COLOURS}
     urls = {k: _picture_url(v) for k, v in pictures.items()}
     record = dict(axes=list(axes), maps=infos, images=urls,
-                  tables=tables, diverging=list(SIGNED_COLOURS), places=_PLACES, look=LOOK)
+                  tables=tables, diverging=list(SIGNED_COLOURS), places=PLACES, look=LOOK)
     return record, b''.join(chunks), pictures
 
 # %% ../nbs/workbench/04_widgets.ipynb #8fa0ff18
@@ -254,8 +254,31 @@ def _cells(info, pixels):
     h, w = info['h'], info['w']
     return np.frombuffer(pixels, np.uint8, h*w, info['start']).reshape(h, w)
 
+# %% ../nbs/workbench/04_widgets.ipynb #b70675cf
+def script(
+    name:str, # a file of `static`
+) -> str: # an ES module
+    "The browser's half of an explorer: what all share, then its own."
+    parts = (files('attn_course')/'static'/part for part in ('common.js', name))
+    return '\n'.join(part.read_text(encoding='utf-8') for part in parts)
+
+
+def live_html(
+    js:str, # an ES module with a function `revive(element, state)`
+    img:str, # HTML of a still picture
+    state:dict, # what JSON can hold
+    limit:int, # bytes
+) -> str: # HTML: the picture with the script that revives it, or the picture alone if too large
+    "An explorer for a page without a kernel."
+    text = json.dumps(state).replace('<', '\\u003c')
+    name = hashlib.sha1(text.encode()).hexdigest()[:12]
+    live = (f'<div data-attn="{name}">{img}</div>\n<script type="module">\n{js}\n'
+            f'document.querySelectorAll(\'[data-attn="{name}"]\')'
+            f'.forEach(el => revive(el, {text}));\n</script>')
+    return live if len(live.encode()) <= limit else img
+
 # %% ../nbs/workbench/04_widgets.ipynb #67e21901
-_JS = (files('attn_course')/'static'/'explorer.js').read_text(encoding='utf-8')
+_JS = script('explorer.js')
 
 
 class _Heatmap(AnyWidget):
@@ -343,12 +366,7 @@ def html(
     names = 'record', 'selected', 'cursor', 'alpha', 'colours', 'smooth', 'caption'
     state = {name: getattr(self, name) for name in names}
     state['pixels'] = base64.b64encode(self.pixels).decode()
-    text = json.dumps(state).replace('<', '\\u003c')
-    name = hashlib.sha1(text.encode()).hexdigest()[:12]
-    live = (f'<div data-attn="{name}">{img}</div>\n<script type="module">\n{_JS}\n'
-            f'document.querySelectorAll(\'[data-attn="{name}"]\')'
-            f'.forEach(el => revive(el, {text}));\n</script>')
-    return live if len(live.encode()) <= self.html_limit else img
+    return live_html(_JS, img, state, self.html_limit)
 
 # %% ../nbs/workbench/04_widgets.ipynb #73c5a5b0
 @patch
