@@ -12,6 +12,7 @@ from attn_course.replay import *
 from attn_course.places import *
 from attn_course.prepare import *
 from attn_course.cases import *
+from attn_course.explorer import *
 from attn_course.attention import *
 from attn_course.spatial import *
 from attn_course.channel import *
@@ -23,3 +24,4 @@ from attn_course.unet import *
 from attn_course.multihead import *
 from attn_course.vit import *
 from attn_course.rollout import *
+from attn_course.explore import *

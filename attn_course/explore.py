@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['explore']
 
-# %% ../nbs/13_explore.ipynb #36631889
+# %% ../nbs/13_explore.ipynb #f8022cba
 import torch
 
 from .blocks import find_blocks
 from .capture import first_tensor, network_of, undisturbed
-from .explorer import Layer, PatchExplorer
+from .explorer import PatchExplorer, Survey
 from .prepare import class_names
 from .rollout import rollout
 from attn_course.survey import (
@@ -22,7 +22,7 @@ from attn_course.survey import (
     states_of,
 )
 
-# %% ../nbs/13_explore.ipynb #88e9209e
+# %% ../nbs/13_explore.ipynb #6806ef56
 def explore(
     model, # a fastai learner, or a bare model that puts out scores (bs, classes)
     picture, # path, Pillow picture, array, or tensor (3, h, w) that the network can take
@@ -35,7 +35,7 @@ def explore(
 ) -> PatchExplorer:
     """Point at a patch and see whom it asks, in every layer and head of a model.
 
-    Raises `ValueError` for a model without attention among places, and for more than one picture."""
+    Raises `ValueError` for a model without attention among places, and for several pictures."""
     net = network_of(model)
     xb, seen = sight_of(model, picture, prepare)
     with undisturbed(net), torch.no_grad(): out = net(xb)
@@ -47,10 +47,10 @@ def explore(
     answers = {'': answer(out, names)} if speaks else {}
     if ahead and speaks: answers |= _every_answer(ask, found)
     tour = _tour(found, more, answers)
-    return PatchExplorer(seen, found, answers=answers, ask=ask if speaks else None, note=note,
-                         tour=tour, **more, **kwargs)
+    return PatchExplorer(Survey(seen, found, **more), answers, ask if speaks else None, tour, note,
+                         **kwargs)
 
-# %% ../nbs/13_explore.ipynb #a96b8488
+# %% ../nbs/13_explore.ipynb #85898666
 def _through_blocks(net, xb, out, found, names): # adds features, gives rollout and lens
     try: blocks = find_blocks(net, xb)
     except ValueError: return {}
@@ -63,7 +63,8 @@ def _through_blocks(net, xb, out, found, names): # adds features, gives rollout 
     through = rollout([torch.tensor(layer.attn)[None] for layer in found])[0].numpy()
     if not (isinstance(out, torch.Tensor) and out.ndim == 2): return dict(rollout=through)
     said = said_of_tokens(net, xb, blocks, states)
-    return dict(rollout=through, lens=said, names=names or [f'class {i}' for i in range(out.shape[1])])
+    numbers = [f'class {i}' for i in range(out.shape[1])]
+    return dict(rollout=through, lens=said, names=names or numbers)
 
 
 def _every_answer(ask, found): # by what is switched off: '2' a layer, '2.0' a head

@@ -45,6 +45,16 @@ class Layer:
             f'{self.name}: {len(self.prefix)} tokens and a grid of {self.grid[0]} x {self.grid[1]} '
             f'make {n}, so its attention is (heads, {n}, {n}), not {self.attn.shape}.')
 
+# %% ../nbs/workbench/16_explorer.ipynb #143232c0
+@dataclass
+class Survey:
+    "All that an explorer shows of a model and a picture."
+    picture:np.ndarray # what the network saw, as `to_rgb` takes it
+    layers:list # of `Layer`
+    rollout:np.ndarray = None # (n, n) through all layers; their tokens must be the same
+    lens:np.ndarray = None # (layers, n, classes) what the head would say of each token, shares
+    names:list = () # of the classes
+
 # %% ../nbs/workbench/16_explorer.ipynb #164fe109
 def as_bytes(
     tables:np.ndarray, # (..., n) rows of weights; what lies below 0 counts as 0
@@ -86,27 +96,28 @@ def _packed(layers, rollout): # gives a list of records of layers, a dict of sta
     starts['scales'] = _add(chunks, np.concatenate(scales).astype('<f4'))
     return records, starts, b''.join(chunks)
 
-# %% ../nbs/workbench/16_explorer.ipynb #bd3866ad
+# %% ../nbs/workbench/16_explorer.ipynb #55da3877
 def _lens_of(lens, names): # (layers, n, classes) shares -> record: each token's likeliest class
     if lens is None: return None
     best, share = lens.argmax(-1), lens.max(-1)
     used = sorted(set(best.ravel().tolist()))
-    return dict(names=[names[i] for i in used], share=(100*share).round().astype(int).ravel().tolist(),
+    percent = (100*share).round().astype(int).ravel().tolist()
+    return dict(names=[names[i] for i in used], share=percent,
                 top=np.searchsorted(used, best).ravel().tolist())
 
 
 _BESIDES = {'rollout': 'Rollout', 'alike': 'Patches that resemble it'}
 
 
-def _record(picture, layers, rollout, lens, names, note, tour): # what the browser is told, bytes
-    records, starts, pixels = _packed(layers, rollout)
-    there = [rollout is not None, all(layer['alike'] is not None for layer in records)]
-    rgb = to_rgb(picture)
+def _record(survey, note, tour): # what the browser is told, and the bytes
+    records, starts, pixels = _packed(survey.layers, survey.rollout)
+    there = [survey.rollout is not None, all(layer['alike'] is not None for layer in records)]
+    rgb = to_rgb(survey.picture)
     file = to_png(rgb) if max(rgb.shape) <= 128 else to_webp(at_height(rgb, 448), 80)
     return dict(
         picture=data_url(file), layers=records, **starts,
         besides=[name for name, has in zip(_BESIDES.values(), there) if has], note=note,
-        lens=_lens_of(lens, names), tour=list(tour), look=LOOK, places=PLACES, kernel=False,
+        lens=_lens_of(survey.lens, survey.names), tour=list(tour), look=LOOK, places=PLACES,
         table=base64.b64encode(colour_table('inferno').tobytes()).decode()), pixels
 
 # %% ../nbs/workbench/16_explorer.ipynb #80151499
@@ -138,7 +149,7 @@ def _key(off): # '2.0' -> 2, [0]; '2' -> 2, None
     try: return int(layer), [int(head)] if head else None
     except ValueError: raise t.TraitError(f"off is '', '2' or '2.0', not {off!r}.") from None
 
-# %% ../nbs/workbench/16_explorer.ipynb #f6bd8d0d
+# %% ../nbs/workbench/16_explorer.ipynb #635234fb
 def _check_choice(explorer, layer=None, head=-1, query=0):
     layers = explorer.record['layers']
     layer = explorer.layer if layer is None else layer
@@ -151,10 +162,10 @@ def _check_choice(explorer, layer=None, head=-1, query=0):
         raise t.TraitError(f'Layer {layer} has tokens 0 to {n - 1}, not {query}.')
 
 
-def _still(picture, layers, rollout): # what is seen where nothing runs, and the words for it
-    picture, last = at_height(to_rgb(picture), 240), layers[-1]
-    rows = {f'whom {_first(last)} asks in layer {len(layers)}': last.attn.mean(0)[0]}
-    if rollout is not None: rows['rollout'] = rollout[0]
+def _still(survey): # what is seen where nothing runs, and the words for it
+    picture, last = at_height(to_rgb(survey.picture), 240), survey.layers[-1]
+    rows = {f'whom {_first(last)} asks in layer {len(survey.layers)}': last.attn.mean(0)[0]}
+    if survey.rollout is not None: rows['rollout'] = survey.rollout[0]
     maps = [row[len(last.prefix):].reshape(last.grid) for row in rows.values()]
     said = ' '.join(describe_map(m, name) for name, m in zip(rows, maps))
     drawn = [overlay(picture, m, smooth=False) for m in maps]
@@ -165,32 +176,27 @@ def _still(picture, layers, rollout): # what is seen where nothing runs, and the
 
 def _first(layer): return f'the {layer.prefix[0]} token' if layer.prefix else 'the first patch'
 
-# %% ../nbs/workbench/16_explorer.ipynb #a7079360
+# %% ../nbs/workbench/16_explorer.ipynb #d0f84080
 class PatchExplorer(_Patches):
     """Hover a patch and see whom it asks, in every layer and head.
 
     `layer`, `head` (-1: the mean) and `query` (a token) say what is shown, `off` what is switched
     off: '2' a layer, '2.0' one of its heads, '' nothing."""
     def __init__(self,
-        picture, # what the network saw, as `to_rgb` takes it
-        layers:list, # of `Layer`
-        rollout:np.ndarray=None, # (n, n) through all layers; their tokens must be the same
-        lens:np.ndarray=None, # (layers, n, classes) what the head would say of each token, shares
-        names:list=(), # of the classes
+        survey:Survey, # a picture, and what was found out about a model
         answers:dict=None, # '' and what may be switched off -> list of (class name, share)
         ask=None, # function (layer, heads; None: all) -> such a list, for what `answers` lacks
         tour:list=(), # of dicts: title, text, set (what to show)
         note:str='', # a warning for every sentence, such as 'untrained'
         html_limit:int=100_000, # bytes of live HTML; above it only the picture
     ):
-        if not layers: raise ValueError('There is no layer to show.')
-        record, pixels = _record(picture, layers, rollout, lens, names, note, tour)
-        self._ask, self.html_limit = ask, html_limit
-        self._still = _still(picture, layers, rollout)
-        super().__init__(record={**record, 'kernel': ask is not None, 'speaks': bool(answers)},
-                         pixels=pixels,
-                         answers=answers or {}, layer=len(layers) - 1,
-                         beside='alike' if rollout is None else 'rollout')
+        if not survey.layers: raise ValueError('There is no layer to show.')
+        record, pixels = _record(survey, note, tour)
+        self._ask, self.html_limit, self._still = ask, html_limit, _still(survey)
+        there = dict(kernel=ask is not None, speaks=bool(answers))
+        super().__init__(record=record | there, pixels=pixels, answers=answers or {},
+                         layer=len(survey.layers) - 1,
+                         beside='alike' if survey.rollout is None else 'rollout')
 
     def __repr__(self): return f'{type(self).__name__}: {self._still[1]}'
 

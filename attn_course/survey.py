@@ -31,7 +31,7 @@ def _as_timm_says(model):
         return torch.tensor((pixels - mean)/std).permute(2, 0, 1)
     return prepare
 
-# %% ../nbs/workbench/17_survey.ipynb #e074454f
+# %% ../nbs/workbench/17_survey.ipynb #26dff509
 def sight_of(
     model, # a fastai learner, or a bare model
     picture, # path, Pillow picture, array, tensor (3, h, w) or (1, 3, h, w)
@@ -50,7 +50,7 @@ def sight_of(
     sight = see(model, picture, prepare)
     return sight.xb, sight.upright(_part(sight))
 
-
+# %% ../nbs/workbench/17_survey.ipynb #81e81570
 def _part(sight):
     "The part of the original that was seen; what lies outside it is grey."
     x0, y0, x1, y1 = (round(v) for v in sight.box)
@@ -61,7 +61,7 @@ def _part(sight):
     part[top - y0:top - y0 + len(seen), left - x0:left - x0 + seen.shape[1]] = seen
     return part
 
-# %% ../nbs/workbench/17_survey.ipynb #718490e5
+# %% ../nbs/workbench/17_survey.ipynb #25c03f92
 MOST = 3*2**20 # bytes of attention weights
 
 
@@ -87,7 +87,7 @@ def layers_of(
     raise ValueError(f'{type(model).__name__} has no attention among places of one grid, or none '
                      f'that fits into {most/2**20:.0f} MiB.{gates}')
 
-
+# %% ../nbs/workbench/17_survey.ipynb #36386688
 def _layer(rec, name):
     "A layer as an explorer takes it; None for one whose queries and keys differ."
     asked, seen = rec.tokens[name]
@@ -100,7 +100,7 @@ def _layer(rec, name):
     if weights.shape[-2:] != 2*(len(prefix) + n,): return None
     return Layer(name, weights[0].float().cpu().numpy(), tuple(prefix), tuple(seen.grid))
 
-# %% ../nbs/workbench/17_survey.ipynb #e71bd7bd
+# %% ../nbs/workbench/17_survey.ipynb #64dfceb2
 def states_of(
     model:nn.Module, # a transformer
     xb:Tensor, # (1, c, h, w)
@@ -114,7 +114,7 @@ def states_of(
     with undisturbed(model), torch.no_grad(), hooked(hooks): model(xb)
     return found
 
-
+# %% ../nbs/workbench/17_survey.ipynb #e28d9f31
 def said_of_tokens(
     model:nn.Module, # a transformer that puts out scores (bs, classes)
     xb:Tensor, # (1, c, h, w)
@@ -140,7 +140,7 @@ def _read_as(state, token, read):
     state[:, read] = state[:, token:token + 1].clone()
     return state
 
-# %% ../nbs/workbench/17_survey.ipynb #94ba89a1
+# %% ../nbs/workbench/17_survey.ipynb #ec072163
 def answer(
     out:Tensor, # (1, classes) scores
     names=None, # of the classes; None: their numbers
@@ -152,7 +152,7 @@ def answer(
     named = [str(names[i]) if names else f'class {i}' for i in top.indices.tolist()]
     return [(name, round(share, 4)) for name, share in zip(named, top.values.tolist())]
 
-
+# %% ../nbs/workbench/17_survey.ipynb #fd609c32
 def answer_without(
     model:nn.Module, # that puts out scores (1, classes)
     xb:Tensor, # (1, c, h, w)

@@ -39,7 +39,7 @@ def check_row(f):
     for wrong, words in ((from_the_first, 'Go back: begin with the last block.'),
                          (both_signs, 'Only what speaks for the score counts: the positive part.'),
                          (without_itself, 'What a token was stays: add, do not replace.'),
-                         (column_instead, 'This is a column: where the token went, not what it has.')):
+                         (column_instead, 'This is a column: where it went, not what it has.')):
         if torch.allclose(got, wrong(attn, grads, 0)): return words
     if not torch.allclose(got, want): return 'This is not that row of relevance.'
     if not torch.allclose(f(attn, grads, 2), relevance(attn, grads)[:, 2]):
@@ -51,7 +51,9 @@ def walked(pairs, n, token, part=torch.relu, keep=1):
     return row[:, 0]
 
 def backwards(attn, grads): return list(zip(attn, grads))[::-1]
-def relevance_row(attn, grads, token): return walked(backwards(attn, grads), len(attn[0][0, 0]), token)
+def relevance_row(attn, grads, token):
+    return walked(backwards(attn, grads), len(attn[0][0, 0]), token)
+
 def from_the_first(attn, grads, token): return walked(zip(attn, grads), len(attn[0][0, 0]), token)
 def both_signs(attn, grads, token):
     return walked(backwards(attn, grads), len(attn[0][0, 0]), token, part=lambda t: t)
@@ -121,7 +123,8 @@ def check_difference(f):
     if got.shape != (4,): return 'One number per picture is wanted, (4,).'
     if torch.allclose(f(vit, xb, 'rollout', 0, 1), torch.zeros(4), atol=1e-6):
         if torch.allclose(got, want, atol=1e-5): return None
-        if torch.allclose(got, 2*want, atol=1e-5): return 'Half of it: maps without a common place give 1.'
+        if torch.allclose(got, 2*want, atol=1e-5):
+            return 'Half of it: maps without a common place give 1.'
         if torch.allclose(got, of_raw_maps(vit, xb, 'relevance', 0, 1), atol=1e-5):
             return 'Divide each map by its own sum first: their scales differ from class to class.'
         if torch.allclose(got, with_sign(vit, xb, 'relevance', 0, 1), atol=1e-5):
@@ -171,7 +174,8 @@ exercises = {
         stars=3, check=check_difference, solution=difference,
         hints=['heatmaps takes a list of targets, and then returns a dictionary of maps.',
                'Two maps of shares, (bs, rows, columns). Over which axes do you add up?'],
-        wrong=[(not_halved, 'Half of it'), (of_raw_maps, 'its own sum'), (with_sign, 'cancel out')]),
+        wrong=[(not_halved, 'Half of it'), (of_raw_maps, 'its own sum'),
+               (with_sign, 'cancel out')]),
 }
 
 quiz = [
@@ -192,7 +196,7 @@ quiz = [
                   ('The place of the peak.', False, 'The tables are the same for both questions.'),
                   ('Only the scale.', False, 'Not even that.')]),
     dict(ask='A weight is large, and the value it stands on is zero. Weight times gradient?',
-         choices=[('Zero.', True, 'The gradient at a weight is what its value brings to the score.'),
+         choices=[('Zero.', True, 'A gradient at a weight is what its value brings to the score.'),
                   ('Large.', False, 'The weight is; its gradient is not.'),
                   ('Undefined.', False, 'A product with zero is zero.')]),
     dict(ask='A map hits the marked object in nine scenes of ten. What have you shown?',

@@ -118,7 +118,8 @@ def check_effects(f):
     if got is None: return 'Not written yet: put your answer in the place of the three dots.'
     if tuple(getattr(got, 'shape', ())) != (2, 2): return 'A tensor (blocks, heads) is wanted.'
     if torch.allclose(got, want): return None
-    if torch.allclose(got, what_is_left(vit, xb, labels)): return 'Lost, not left: take the difference.'
+    if torch.allclose(got, what_is_left(vit, xb, labels)):
+        return 'Lost, not left: take the difference.'
     if torch.allclose(got, all_at_once(vit, xb, labels)):
         return 'One head at a time: the others are on again.'
     return 'Not yet: accuracy with all heads on, minus accuracy without this one.'
@@ -185,15 +186,18 @@ quiz = [
          choices=[('Where it looks. Whether it is needed, only a test can show.', True,
                    'In this chapter such heads were hardly missed.'),
                   ('That the answer comes from it.', False, 'Take it away, and see.'),
-                  ('That it was trained to find rings.', False, 'Untrained heads look at objects, too.')]),
+                  ('That it was trained to find rings.', False,
+                   'A map shows where it looks, not what for.')]),
     dict(ask='You switch off one head and nothing happens. It does nothing?',
          choices=[('Others may stand in for it.', True,
                    'Switch off the whole layer before you say so.'),
                   ('Yes.', False, 'One at a time shows what is missed, not what is done.'),
-                  ('The test is broken.', False, 'It may be; but heads do stand in for each other.')]),
+                  ('The test is broken.', False,
+                   'It may be; but heads do stand in for each other.')]),
     dict(ask='What does the logit lens say of a patch?',
          choices=[('What the head would say, if it read this token.', True,
                    'It was trained to read another one: take it as a hint.'),
                   ('What the network sees there.', False, 'It is the head that speaks.'),
-                  ('Which class the object there has.', False, 'Only if tokens speak the head\'s language.')]),
+                  ('Which class the object there has.', False,
+                   'Only if tokens speak the language of the head.')]),
 ]

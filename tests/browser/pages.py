@@ -5,6 +5,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from patches import check_on_site
 from reader import OUTPUT, Checks, explorer, move_by_key, open_page
 
 WAIT = 30 # seconds for anything
@@ -63,6 +64,7 @@ def check_site(
             if outside := [u for u in asked if not u.startswith(LOCAL)]:
                 raise RuntimeError(', '.join(outside))
         for name, look in LOOKS.items(): check_look(check, browser, url, folder, name, look)
+        check_on_site(check, browser, url, folder)
         check_without_scripts(check, browser, url, folder)
 
 

@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from lab import ROOT, WAIT, jupyterlab
 from pages import check_site
+from patches import NOTEBOOK, check_in_lab
 from reader import Checks, Stop, explorer, move_by_key, open_page
 
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
@@ -62,17 +63,30 @@ def check_lab(
     with ExitStack() as stack:
         with check('make lab serves'): url = stack.enter_context(jupyterlab(folder))
         page, _ = stack.enter_context(open_page(browser, folder/'lab.png', WAIT))
-        with check(f'JupyterLab opens {nb}'):
-            page.goto(re.sub(r'/lab[^?]*', lambda m: notebook_path(m[0], nb), url))
-            page.add_script_tag(path=NOTEBOOK_JS)
-            page.wait_for_function('course.ready()')
-        with check('all cells run, none shows an error'):
-            page.evaluate('course.runAll()')
-            page.wait_for_function('course.finished()')
-            if errors := page.evaluate('course.errors()'): raise RuntimeError(errors[0])
+        run_all(check, page, url, nb)
         with check('the explorer is in sight'): show_explorer(page)
         with check('arrow keys move the explorer'): said = move_by_key(page)
         print(f'      it says: {said}')
+        other, _ = stack.enter_context(open_page(browser, folder/'lab_patches.png', WAIT))
+        run_all(check, other, url, NOTEBOOK)
+        check_in_lab(check, other)
+
+
+def run_all(
+    check:Checks, # where steps are counted
+    page, # playwright's page
+    url:str, # where JupyterLab starts
+    nb:str, # a notebook, without .ipynb
+):
+    "Open a notebook and run it."
+    with check(f'JupyterLab opens {nb}'):
+        page.goto(re.sub(r'/lab[^?]*', lambda m: notebook_path(m[0], nb), url))
+        page.add_script_tag(path=NOTEBOOK_JS)
+        page.wait_for_function('course.ready()')
+    with check(f'all cells of {nb} run, none shows an error'):
+        page.evaluate('course.runAll()')
+        page.wait_for_function('course.finished()')
+        if errors := page.evaluate('course.errors()'): raise RuntimeError(errors[0])
 
 
 def main(
