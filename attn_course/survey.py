@@ -50,11 +50,12 @@ def sight_of(
     sight = see(model, picture, prepare)
     return sight.xb, sight.upright(_part(sight))
 
-# %% ../nbs/workbench/17_survey.ipynb #81e81570
+# %% ../nbs/workbench/17_survey.ipynb #1edddefd
 def _part(sight):
     "The part of the original that was seen; what lies outside it is grey."
-    x0, y0, x1, y1 = (round(v) for v in sight.box)
     h, w = sight.rgb.shape[:2]
+    ends = zip(sight.box, (0, 0, w, h), strict=True)
+    x0, y0, x1, y1 = (edge if abs(v - edge) < 1 else round(v) for v, edge in ends)
     part = np.full((y1 - y0, x1 - x0, 3), 128, np.uint8)
     top, left = max(0, y0), max(0, x0)
     seen = sight.rgb[top:min(h, y1), left:min(w, x1)]

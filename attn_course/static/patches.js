@@ -287,7 +287,7 @@ function renderPatches({ model, el }) {
   }
 
   function tour(s) {
-    const step = record.tour[s.step], go = n => () => change({ step: n, ...(record.tour[n]?.set || {}) });
+    const step = record.tour[s.step], go = n => () => change({ step: n, off: '', ...(record.tour[n]?.set || {}) });
     if (node.tour.dataset.step === String(s.step)) return;
     const inside = node.tour.contains(document.activeElement);
     node.tour.dataset.step = s.step;

@@ -67,9 +67,20 @@ def check_lab(
         with check('the explorer is in sight'): show_explorer(page)
         with check('arrow keys move the explorer'): said = move_by_key(page)
         print(f'      it says: {said}')
-        other, _ = stack.enter_context(open_page(browser, folder/'lab_patches.png', WAIT))
-        run_all(check, other, url, NOTEBOOK)
-        check_in_lab(check, other)
+
+
+def check_patches(
+    check:Checks, # where steps are counted
+    browser, # playwright's browser
+    folder:Path, # where logs and screenshots go, made anew
+):
+    "A reader in JupyterLab, with the patch explorers of chapter 13."
+    folder.mkdir()
+    with ExitStack() as stack:
+        url = stack.enter_context(jupyterlab(folder))
+        page, _ = stack.enter_context(open_page(browser, folder/'lab.png', WAIT))
+        run_all(check, page, url, NOTEBOOK)
+        check_in_lab(check, page)
 
 
 def run_all(
@@ -99,6 +110,7 @@ def main(
         p = stack.enter_context(sync_playwright())
         browser = stack.enter_context(p.chromium.launch(executable_path=program, args=FLAGS))
         with suppress(Stop): check_lab(check, browser, nb, folder)
+        with suppress(Stop): check_patches(check, browser, folder/'patches')
         with suppress(Stop): check_site(check, browser, ROOT/'_site'/'html', folder)
     print(f'{check.passed} passed, {check.failed} failed')
     return bool(check.failed)
