@@ -22,7 +22,7 @@ from attn_course.survey import (
     states_of,
 )
 
-# %% ../nbs/13_explore.ipynb #6806ef56
+# %% ../nbs/13_explore.ipynb #e1390258
 def explore(
     model, # a fastai learner, or a bare model that puts out scores (bs, classes)
     picture, # path, Pillow picture, array, or tensor (3, h, w) that the network can take
@@ -47,8 +47,8 @@ def explore(
     answers = {'': answer(out, names)} if speaks else {}
     if ahead and speaks: answers |= _every_answer(ask, found)
     tour = _tour(found, more, answers)
-    return PatchExplorer(Survey(seen, found, **more), answers, ask if speaks else None, tour, note,
-                         **kwargs)
+    survey = Survey(seen, found, **more)
+    return PatchExplorer(survey, answers, ask if speaks else None, tour, note, **kwargs)
 
 # %% ../nbs/13_explore.ipynb #85898666
 def _through_blocks(net, xb, out, found, names): # adds features, gives rollout and lens
@@ -74,7 +74,7 @@ def _every_answer(ask, found): # by what is switched off: '2' a layer, '2.0' a h
         for head in range(len(layer.attn)): answers[f'{i}.{head}'] = ask(i, [head])
     return answers
 
-# %% ../nbs/13_explore.ipynb #286939a5
+# %% ../nbs/13_explore.ipynb #9ab7c4cd
 def _tour(found, more, answers): # eight steps, or fewer where there is less to show
     last, middle = len(found) - 1, len(found[0].prefix) + found[0].attn.shape[-1]//2
     first = 'the class token' if 'class' in found[last].prefix else 'the first token'
@@ -85,7 +85,8 @@ def _tour(found, more, answers): # eight steps, or fewer where there is less to 
          'patch, the mean first. Choose one there.', dict(layer=0, head=0)),
         ('Deeper.', 'The same patch in the last layer. Does it still ask for the same?',
          dict(layer=last, head=-1)),
-        ('Who answers?', f'Now {first} asks: what it collects becomes the answer.',
+        ('Who answers?', f'Now {first} asks, in the last layer. It may have learned most of what '
+         'it needs long before; go up in the small table to see whom it asked then.',
          dict(layer=last, head=-1, query=0))]
     if more.get('rollout') is not None: steps += [
         ('Through all layers.', 'Beside it stands rollout: where the content of this token comes '

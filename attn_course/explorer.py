@@ -96,7 +96,7 @@ def _packed(layers, rollout): # gives a list of records of layers, a dict of sta
     starts['scales'] = _add(chunks, np.concatenate(scales).astype('<f4'))
     return records, starts, b''.join(chunks)
 
-# %% ../nbs/workbench/16_explorer.ipynb #55da3877
+# %% ../nbs/workbench/16_explorer.ipynb #737e09a8
 def _lens_of(lens, names): # (layers, n, classes) shares -> record: each token's likeliest class
     if lens is None: return None
     best, share = lens.argmax(-1), lens.max(-1)
@@ -106,17 +106,18 @@ def _lens_of(lens, names): # (layers, n, classes) shares -> record: each token's
                 top=np.searchsorted(used, best).ravel().tolist())
 
 
-_BESIDES = {'rollout': 'Rollout', 'alike': 'Patches that resemble it'}
+_BESIDES = {'rollout': 'Rollout', 'alike': 'Patches that resemble it', 'picture': 'The picture'}
 
 
 def _record(survey, note, tour): # what the browser is told, and the bytes
     records, starts, pixels = _packed(survey.layers, survey.rollout)
-    there = [survey.rollout is not None, all(layer['alike'] is not None for layer in records)]
+    there = dict(rollout=survey.rollout is not None, picture=True,
+                 alike=all(layer['alike'] is not None for layer in records))
     rgb = to_rgb(survey.picture)
     file = to_png(rgb) if max(rgb.shape) <= 128 else to_webp(at_height(rgb, 448), 80)
     return dict(
         picture=data_url(file), layers=records, **starts,
-        besides=[name for name, has in zip(_BESIDES.values(), there) if has], note=note,
+        besides={k: name for k, name in _BESIDES.items() if there[k]}, note=note,
         lens=_lens_of(survey.lens, survey.names), tour=list(tour), look=LOOK, places=PLACES,
         table=base64.b64encode(colour_table('inferno').tobytes()).decode()), pixels
 
@@ -176,7 +177,7 @@ def _still(survey): # what is seen where nothing runs, and the words for it
 
 def _first(layer): return f'the {layer.prefix[0]} token' if layer.prefix else 'the first patch'
 
-# %% ../nbs/workbench/16_explorer.ipynb #d0f84080
+# %% ../nbs/workbench/16_explorer.ipynb #c265ee9e
 class PatchExplorer(_Patches):
     """Hover a patch and see whom it asks, in every layer and head.
 
@@ -196,7 +197,7 @@ class PatchExplorer(_Patches):
         there = dict(kernel=ask is not None, speaks=bool(answers))
         super().__init__(record=record | there, pixels=pixels, answers=answers or {},
                          layer=len(survey.layers) - 1,
-                         beside='alike' if survey.rollout is None else 'rollout')
+                         beside=next(iter(record['besides'])))
 
     def __repr__(self): return f'{type(self).__name__}: {self._still[1]}'
 

@@ -66,7 +66,7 @@ const percent = v => v > 0 && v < .005 ? 'less than 1%' : `${Math.round(100*v)}%
 export function peakText(row, layer, places) {
   const cells = patches(row, layer), best = cells.indexOf(Math.max(...cells)), at = position(layer, best + layer.prefix.length);
   const own = layer.prefix.map((name, i) => `${percent(row[i])} to the ${name} token`).slice(0, 2);
-  const where = `most to row ${at[0] + 1}, column ${at[1] + 1}, ${place(...at, ...layer.grid, places)} (${percent(cells[best])})`;
+  const where = `among patches most to row ${at[0] + 1}, column ${at[1] + 1}, ${place(...at, ...layer.grid, places)} (${percent(cells[best])})`;
   return [where, ...own].join(', ');
 }
 
@@ -242,6 +242,7 @@ function renderPatches({ model, el }) {
     ink.strokeStyle = '#3fa7ff';
     ink.lineWidth = 1;
     ink.strokeRect((s.head + 1)*all.w + .5, s.layer*all.h + .5, all.w, all.h);
+    if (s.beside === 'picture') return original();
     const start = s.beside === 'alike' ? layer.alike : record.rollout, shared = s.beside === 'alike' ? layer : layers[layers.length - 1];
     if (start == null) return;
     const q = carried(s.query, layer, shared), other = tableRow(start, shared.tokens, bytes, q);
@@ -249,11 +250,19 @@ function renderPatches({ model, el }) {
     node.beside.setAttribute('aria-label', `${s.beside === 'alike' ? 'Patches whose features resemble it' : 'Rollout: where it has its content from, through all layers'}: ${peakText(other, shared, record.places)}.`);
   }
 
+  function original() {
+    const ink = node.beside.getContext('2d');
+    Object.assign(node.beside, { width: base.grey.width, height: base.grey.height });
+    ink.imageSmoothingQuality = 'high';
+    ink.drawImage(base.colour, 0, 0, node.beside.width, node.beside.height);
+    node.beside.setAttribute('aria-label', 'The picture in colour.');
+  }
+
   function controls(s, layer, said) {
     fill(node.layer, layers.map((l, i) => `${i + 1}: ${l.name}`), `${s.layer + 1}: ${layer.name}`);
     const heads = ['mean of all', ...Array(layer.heads).keys()].map((h, i) => i ? String(i) : h);
     fill(node.head, heads, heads[s.head + 1]);
-    fill(node.which, record.besides, s.beside === 'alike' ? record.besides[record.besides.length - 1] : record.besides[0]);
+    fill(node.which, Object.values(record.besides), record.besides[s.beside]);
     if (node.tokens.childElementCount !== layer.prefix.length)
       node.tokens.replaceChildren(...layer.prefix.map((name, i) => button(`${name} token`, () => change({ query: i }))));
     [...node.tokens.children].forEach((b, i) => b.setAttribute('aria-pressed', String(s.query === i)));
@@ -345,7 +354,7 @@ function renderPatches({ model, el }) {
   node.root.addEventListener('keydown', keepKeys);
   node.layer.addEventListener('change', () => change({ layer: node.layer.selectedIndex }));
   node.head.addEventListener('change', () => change({ head: node.head.selectedIndex - 1 }));
-  node.which.addEventListener('change', () => change({ beside: node.which.value === record.besides[record.besides.length - 1] && layers[0].alike != null ? 'alike' : 'rollout' }));
+  node.which.addEventListener('change', () => change({ beside: Object.keys(record.besides)[node.which.selectedIndex] }));
   for (const name of TRAITS) model.on(`change:${name}`, redraw);
   const img = make('img', { src: record.picture });
   img.decode().then(() => { base = greyPicture(img); redraw(); });
