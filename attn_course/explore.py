@@ -22,7 +22,7 @@ from attn_course.survey import (
     states_of,
 )
 
-# %% ../nbs/13_explore.ipynb #e1390258
+# %% ../nbs/13_explore.ipynb #1b0af064
 def explore(
     model, # a fastai learner, or a bare model that puts out scores (bs, classes)
     picture, # path, Pillow picture, array, or tensor (3, h, w) that the network can take
@@ -46,8 +46,7 @@ def explore(
     if ahead is None: ahead = sum(p.numel() for p in net.parameters()) < 1e6
     answers = {'': answer(out, names)} if speaks else {}
     if ahead and speaks: answers |= _every_answer(ask, found)
-    tour = _tour(found, more, answers)
-    survey = Survey(seen, found, **more)
+    tour, survey = _tour(found, more, answers), Survey(seen, found, **more)
     return PatchExplorer(survey, answers, ask if speaks else None, tour, note, **kwargs)
 
 # %% ../nbs/13_explore.ipynb #85898666
