@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['explore']
 
-# %% ../nbs/13_explore.ipynb #f8022cba
+# %% ../nbs/13_explore.ipynb #645196a5
 import torch
 
 from .blocks import find_blocks
@@ -18,11 +18,12 @@ from attn_course.survey import (
     answer_without,
     layers_of,
     said_of_tokens,
+    scores_in,
     sight_of,
     states_of,
 )
 
-# %% ../nbs/13_explore.ipynb #1b0af064
+# %% ../nbs/13_explore.ipynb #df6084f4
 def explore(
     model, # a fastai learner, or a bare model that puts out scores (bs, classes)
     picture, # path, Pillow picture, array, or tensor (3, h, w) that the network can take
@@ -41,7 +42,7 @@ def explore(
     with undisturbed(net), torch.no_grad(): out = net(xb)
     found, names = layers_of(net, xb, layers), class_names(model, names)
     more = _through_blocks(net, xb, out, found, names)
-    speaks = isinstance(out, torch.Tensor) and out.ndim == 2
+    speaks = scores_in(out) is not None
     def ask(layer, heads): return answer_without(net, xb, found[layer], heads, names)
     if ahead is None: ahead = sum(p.numel() for p in net.parameters()) < 1e6
     answers = {'': answer(out, names)} if speaks else {}
@@ -49,7 +50,7 @@ def explore(
     tour, survey = _tour(found, more, answers), Survey(seen, found, **more)
     return PatchExplorer(survey, answers, ask if speaks else None, tour, note, **kwargs)
 
-# %% ../nbs/13_explore.ipynb #85898666
+# %% ../nbs/13_explore.ipynb #4a7bf2ac
 def _through_blocks(net, xb, out, found, names): # adds features, gives rollout and lens
     try: blocks = find_blocks(net, xb)
     except ValueError: return {}
@@ -60,9 +61,10 @@ def _through_blocks(net, xb, out, found, names): # adds features, gives rollout 
     for name in by_name: by_name[name].features = tokens[name][0].float().cpu().numpy()
     if list(blocks.names) != list(by_name): return {} # a choice of layers has no rollout
     through = rollout([torch.tensor(layer.attn)[None] for layer in found])[0].numpy()
-    if not (isinstance(out, torch.Tensor) and out.ndim == 2): return dict(rollout=through)
+    scores = scores_in(out)
+    if scores is None: return dict(rollout=through)
     said = said_of_tokens(net, xb, blocks, states)
-    numbers = [f'class {i}' for i in range(out.shape[1])]
+    numbers = [f'class {i}' for i in range(scores.shape[1])]
     return dict(rollout=through, lens=said, names=names or numbers)
 
 
@@ -73,15 +75,14 @@ def _every_answer(ask, found): # by what is switched off: '2' a layer, '2.0' a h
         for head in range(len(layer.attn)): answers[f'{i}.{head}'] = ask(i, [head])
     return answers
 
-# %% ../nbs/13_explore.ipynb #9ab7c4cd
+# %% ../nbs/13_explore.ipynb #9456d9cf
 def _tour(found, more, answers): # eight steps, or fewer where there is less to show
     last, middle = len(found) - 1, len(found[0].prefix) + found[0].attn.shape[-1]//2
     first = 'the class token' if 'class' in found[last].prefix else 'the first token'
     steps = [
         ('A row of patches.', 'The picture is cut into patches; each is a token. Point at one: it '
          'asks all others, and what lights up is whom.', dict(layer=0, head=-1, query=middle)),
-        ('Every head asks differently.', 'The small table shows all layers and heads for the same '
-         'patch, the mean first. Choose one there.', dict(layer=0, head=0)),
+        ('Every head asks differently.', 'Choose one in the small table.', dict(layer=0, head=0)),
         ('Deeper.', 'The same patch in the last layer. Does it still ask for the same?',
          dict(layer=last, head=-1)),
         ('Who answers?', f'Now {first} asks, in the last layer. It may have learned most of what '

@@ -177,7 +177,7 @@ def _still(survey): # what is seen where nothing runs, and the words for it
 
 def _first(layer): return f'the {layer.prefix[0]} token' if layer.prefix else 'the first patch'
 
-# %% ../nbs/workbench/16_explorer.ipynb #c265ee9e
+# %% ../nbs/workbench/16_explorer.ipynb #17c16781
 class PatchExplorer(_Patches):
     """Hover a patch and see whom it asks, in every layer and head.
 
@@ -199,7 +199,9 @@ class PatchExplorer(_Patches):
                          layer=len(survey.layers) - 1,
                          beside=next(iter(record['besides'])))
 
-    def __repr__(self): return f'{type(self).__name__}: {self._still[1]}'
+    def __repr__(self):
+        said = self._still[1] if self._still else 'closed'
+        return f'{type(self).__name__}: {said}'
 
 # %% ../nbs/workbench/16_explorer.ipynb #e0fdcb94
 def _light(pixels, scales): # sixteen levels of each row, and floats of three digits: half the size
@@ -207,12 +209,13 @@ def _light(pixels, scales): # sixteen levels of each row, and floats of three di
     floats = np.frombuffer(pixels, '<u4', offset=scales) & 0xffff0000
     return ((cells + 8)//17*17).astype(np.uint8).tobytes() + floats.tobytes()
 
-# %% ../nbs/workbench/16_explorer.ipynb #4ba7b13b
+# %% ../nbs/workbench/16_explorer.ipynb #7276f632
 @patch
 def html(
     self:PatchExplorer,
 ) -> str: # the picture and, below `html_limit` bytes, the script that revives it
-    "The explorer for a page without a kernel."
+    "The explorer for a page without a kernel; nothing once it is closed."
+    if self._still is None: return ''
     picture, said = self._still
     img = alt_bundle(picture, said, photo=True, width=picture.shape[1])['text/html']
     names = 'answers', 'layer', 'head', 'query', 'step', 'beside', 'off'

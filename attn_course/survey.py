@@ -101,6 +101,14 @@ def _layer(rec, name):
     if weights.shape[-2:] != 2*(len(prefix) + n,): return None
     return Layer(name, weights[0].float().cpu().numpy(), tuple(prefix), tuple(seen.grid))
 
+# %% ../nbs/workbench/17_survey.ipynb #a24d78a4
+def scores_in(
+    out, # what a model puts out
+): # (bs, classes), or None if it holds no scores
+    "The scores of classes in an output."
+    scores = getattr(out, 'logits', out)
+    return scores if isinstance(scores, Tensor) and scores.ndim == 2 else None
+
 # %% ../nbs/workbench/17_survey.ipynb #64dfceb2
 def states_of(
     model:nn.Module, # a transformer
@@ -115,9 +123,9 @@ def states_of(
     with undisturbed(model), torch.no_grad(), hooked(hooks): model(xb)
     return found
 
-# %% ../nbs/workbench/17_survey.ipynb #e28d9f31
+# %% ../nbs/workbench/17_survey.ipynb #54603c82
 def said_of_tokens(
-    model:nn.Module, # a transformer that puts out scores (bs, classes)
+    model:nn.Module, # a transformer whose outputs hold scores (bs, classes)
     xb:Tensor, # (1, c, h, w)
     blocks:Blocks, # what it consists of
     outs:dict, # what `states_of` gives
@@ -131,7 +139,8 @@ def said_of_tokens(
         with undisturbed(model), torch.no_grad():
             parts = [lens(model, xb, outs, swapped[i:i + at_once])
                      for i in range(0, len(swapped), at_once)]
-        said.append(torch.cat([scores for part in parts for scores in part]).float().softmax(-1))
+        scores = torch.cat([scores_in(out) for part in parts for out in part])
+        said.append(scores.float().softmax(-1))
     return torch.stack(said).cpu().numpy()
 
 
@@ -141,14 +150,14 @@ def _read_as(state, token, read):
     state[:, read] = state[:, token:token + 1].clone()
     return state
 
-# %% ../nbs/workbench/17_survey.ipynb #ec072163
+# %% ../nbs/workbench/17_survey.ipynb #dcef4947
 def answer(
-    out:Tensor, # (1, classes) scores
+    out, # of a model, with scores (1, classes)
     names=None, # of the classes; None: their numbers
     few:int=5, # how many
 ) -> list: # of (name, share), the largest first
     "What a model says, as shares of 1."
-    shares = out[0].float().softmax(-1)
+    shares = scores_in(out)[0].float().softmax(-1)
     top = shares.topk(min(few, len(shares)))
     named = [str(names[i]) if names else f'class {i}' for i in top.indices.tolist()]
     return [(name, round(share, 4)) for name, share in zip(named, top.values.tolist())]
