@@ -1,6 +1,6 @@
 # The commands of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-latest lint mutate browser site outputs export readme experiments weights
+.PHONY: help lab test test-latest lint mutate browser site outputs export readme experiments weights bench
 NB =
 ARGS =
 MY = my
@@ -68,3 +68,6 @@ experiments: ## run the studies behind nbs/results/, all or NB=05; hours for all
 weights: ## train the networks that ship with the course again, all or NB=11
 	$(DEV)
 	$(RUN) tools/make_weights.py $(NB)
+
+bench: ## measure against grad-cam, captum and torchcam, in an environment of its own
+	@$(python) tools/bench.py

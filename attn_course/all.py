@@ -13,6 +13,9 @@ from attn_course.places import *
 from attn_course.prepare import *
 from attn_course.cases import *
 from attn_course.explorer import *
+from attn_course.words import *
+from attn_course.captions import *
+from attn_course.trials import *
 from attn_course.attention import *
 from attn_course.spatial import *
 from attn_course.channel import *
@@ -25,3 +28,5 @@ from attn_course.multihead import *
 from attn_course.vit import *
 from attn_course.rollout import *
 from attn_course.explore import *
+from attn_course.caption import *
+from attn_course.faithful import *

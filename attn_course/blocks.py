@@ -68,6 +68,7 @@ class Blocks:
     prefix:tuple # names of the tokens before the patches
     grid:tuple # (rows, columns) of the patches
     read:list # indices of the tokens that the head reads
+    thin:list=() # names of blocks whose parts beside attention take each token alone
 
     def answer(self,
         table:Tensor, # (bs, tokens, tokens) what each token has from each
@@ -101,7 +102,10 @@ def _outputs(model, names): # gives a dictionary: name of a module -> what it pu
     with hooked(model.get_submodule(n).register_forward_hook(keep(n)) for n in names): yield found
 
 
-def _leaf(out): return next(t for t in tree_leaves(out) if isinstance(t, Tensor))
+def _leaf(out):
+    "The first tensor with a row of numbers per picture, scores rather than tokens; else the first."
+    tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+    return next((t for t in tensors if t.ndim == 2), tensors[0])
 
 
 def _read(model, xb, outs, out, prefix):
@@ -112,6 +116,8 @@ def _read(model, xb, outs, out, prefix):
     for group in groups:
         states.append(last.clone())
         states[-1][:, group] = last[:, group].flip(-1) + 1
+    if not torch.isfinite(_leaf(out)).all():
+        raise ValueError(f'{type(model).__name__} puts out numbers that are not finite.')
     said = [_leaf(o) for o in lens(model, xb, outs, states)]
     if not torch.allclose(said[0], _leaf(out), atol=1e-4): raise ValueError(
         f'{type(model).__name__} does not repeat its answer from what its last block put out.')
@@ -121,8 +127,46 @@ def _read(model, xb, outs, out, prefix):
         'the weights of its head zeros?')
     return [i for group, m in zip(groups, moved) if m for i in group]
 
+# %% ../nbs/workbench/15_blocks.ipynb #5760bfca
+def _takes_each_alone(module, args, kwargs, out, read):
+    "Does a part of a block make the same of the tokens that are read without the others?"
+    x, = args[:1] or (None,)
+    if not isinstance(x, Tensor) or x.ndim != 3: return True # it makes no tokens of tokens
+    if not isinstance(out, Tensor) or out.shape[:2] != x.shape[:2]: return False
+    try: some = module.forward(x[:, read], *args[1:], **kwargs)
+    except Exception: return False # it needs the whole grid
+    if some.shape[1] != len(read): return False
+    whole = out[:, read]
+    return bool((some - whole).abs().max() <= 1e-4*whole.abs().max())
+
+
+def _thin(model, xb, names, read):
+    "The blocks all of whose parts beside attention take each token alone."
+    found = dict.fromkeys(names.values(), True)
+    def look(block):
+        def hook(module, args, kwargs, out):
+            found[block] &= _takes_each_alone(module, args, kwargs, out, read)
+        return hook
+    with undisturbed(model), torch.no_grad(), hooked(
+        part.register_forward_hook(look(block), with_kwargs=True)
+        for attn, block in names.items() for part in _beside_attention(model, attn, block)
+    ): model(xb)
+    return [block for block, alone in found.items() if alone]
+
+def _beside_attention(model, attn, block):
+    "The parts of a block that hold no attention."
+    for name, m in model.get_submodule(block).named_children():
+        if not f'{attn}.'.startswith(f'{block}.{name}.'): yield m
+
 # %% ../nbs/workbench/15_blocks.ipynb #blck0018
 _found = weakref.WeakKeyDictionary() # model -> (what it was asked with, its `Blocks`)
+
+
+def _settings(model):
+    "What a model consists of, and its plain attributes, such as `global_pool`."
+    def plain(m): return tuple((k, v) for k, v in vars(m).items() if k != 'training'
+                               and isinstance(v, (str, int, float, bool, type(None))))
+    return tuple((name, type(m), plain(m)) for name, m in model.named_modules())
 
 
 def find_blocks(
@@ -132,7 +176,7 @@ def find_blocks(
     """A model as a stack of blocks; found with one picture, and remembered.
 
     Raises `ValueError` for a model whose blocks see different tokens, and for one without any."""
-    key = xb.shape[1:], tuple((n, type(m)) for n, m in model.named_modules())
+    key = xb.shape[1:], _settings(model)
     known = _found.get(model)
     if known and known[0] == key: return known[1]
     with undisturbed(model), torch.no_grad():
@@ -143,8 +187,8 @@ def find_blocks(
         _check_same(rec)
         names, tokens = blocks_of(rec.attn), next(iter(rec.tokens.values()))[1]
         with _outputs(model, names.values()) as outs: out = model(xb[:1])
-        found = Blocks(names, tokens.prefix, tokens.grid,
-                       _read(model, xb[:1], outs, out, len(tokens.prefix)))
+        read = _read(model, xb[:1], outs, out, len(tokens.prefix))
+        found = Blocks(names, tokens.prefix, tokens.grid, read, _thin(model, xb[:1], names, read))
     _found[model] = key, found
     return found
 
@@ -158,19 +202,8 @@ def _where_read(forward, read):
         if not isinstance(x, Tensor) or x.ndim != 3: return forward(x, *args, **kwargs)
         with torch.no_grad(): whole = forward(x, *args, **kwargs)
         some, index = forward(x[:, read], *args, **kwargs), torch.tensor(read, device=x.device)
-        each_alone = isinstance(whole, Tensor) and whole.shape[:2] == x.shape[:2]
-        if not (each_alone and some.shape[1] == len(read)
-                and torch.allclose(some, whole[:, read], atol=1e-5)):
-            return forward(x, *args, **kwargs)
         return whole.index_copy(1, index, some)
     return run
-
-
-def _beside_attention(model, blocks):
-    "The parts of the blocks that hold no attention."
-    for attn, block in blocks.names.items():
-        for name, m in model.get_submodule(block).named_children():
-            if not f'{attn}.'.startswith(f'{block}.{name}.'): yield m
 
 # %% ../nbs/workbench/15_blocks.ipynb #blck0024
 @contextmanager
@@ -182,9 +215,10 @@ def blocks_apart(
     def cut(module, args, kwargs): return tree_map(_cut, args), tree_map(_cut, kwargs)
     modules = [model.get_submodule(n) for n in blocks.names.values()]
     cuts = (m.register_forward_pre_hook(cut, with_kwargs=True) for m in modules)
-    parts = _beside_attention(model, blocks)
     few = len(blocks.read) <= len(blocks.prefix)
-    thin = {m: _where_read(m.forward, blocks.read) for m in parts} if few else {}
+    parts = [part for attn, block in blocks.names.items() if few and block in blocks.thin
+             for part in _beside_attention(model, attn, block)]
+    thin = {m: _where_read(m.forward, blocks.read) for m in parts}
     with (
         capture(model, attn=list(blocks.names), attn_grads=True) as rec, hooked(cuts),
         replaced(thin), _outputs(model, blocks.names.values()) as outs,
@@ -210,4 +244,30 @@ def without_heads(
     "Attention weights of these heads are zero inside the `with`."
     running = Running(model)
     def see(s): return _without(s, off[s.name]) if off.get(s.name) else s.weights
+    with in_python(), hooked(running.hooks()), Interceptor(running, see): yield
+
+# %% ../nbs/workbench/15_blocks.ipynb #3ef0ba52
+def _put_back(s, table):
+    "The weights that were seen, in the model's layout, with the values of `table`."
+    weights = s.weights.detach().requires_grad_()
+    with torch.enable_grad():
+        shaped = s.shaped(weights)
+        if table.shape != shaped.shape: raise ValueError(
+            f'{s.name} has weights {tuple(shaped.shape)}, not {tuple(table.shape)}.')
+        back, = torch.autograd.grad((shaped*table.to(shaped)).sum(), weights)
+    if not torch.allclose(s.shaped(back), table.to(back), atol=1e-6):
+        raise ValueError(f'The weights of {s.name} cannot be put back where they came from.')
+    return back
+
+
+@contextmanager
+def with_attention(
+    model:nn.Module, # any PyTorch model
+    change:dict, # name of an attention layer, as `capture` names it -> function
+): # gives nothing; a function gets weights (bs, heads, queries, keys) and returns as many
+    "Other attention weights inside the `with`. Raises `ValueError` for those of another shape."
+    running = Running(model)
+    def see(s):
+        if s.name not in change: return s.weights
+        return _put_back(s, change[s.name](s.shaped(s.weights.detach())))
     with in_python(), hooked(running.hooks()), Interceptor(running, see): yield

@@ -9,16 +9,18 @@ __all__ = ['explore']
 import torch
 
 from .blocks import find_blocks
-from .capture import first_tensor, network_of, undisturbed
+from .capture import capture, first_tensor, network_of, undisturbed
 from .explorer import PatchExplorer, Survey
 from .prepare import class_names
 from .rollout import rollout
 from attn_course.survey import (
     answer,
     answer_without,
+    check_names,
     layers_of,
     said_of_tokens,
     scores_in,
+    shares_from,
     sight_of,
     states_of,
 )
@@ -41,31 +43,35 @@ def explore(
     xb, seen = sight_of(model, picture, prepare)
     with undisturbed(net), torch.no_grad(): out = net(xb)
     found, names = layers_of(net, xb, layers), class_names(model, names)
-    more = _through_blocks(net, xb, out, found, names)
-    speaks = scores_in(out) is not None
-    def ask(layer, heads): return answer_without(net, xb, found[layer], heads, names)
+    shares = shares_from(model, out)
+    speaks = shares is not None
+    if speaks: check_names(names, scores_in(out))
+    more = _through_blocks(net, xb, out, found, names, shares)
+    def ask(layer, heads):
+        return answer_without(net, xb, found[layer], heads, names, shares=shares)
     if ahead is None: ahead = sum(p.numel() for p in net.parameters()) < 1e6
-    answers = {'': answer(out, names)} if speaks else {}
+    answers = {'': answer(out, names, shares=shares)} if speaks else {}
     if ahead and speaks: answers |= _every_answer(ask, found)
     tour, survey = _tour(found, more, answers), Survey(seen, found, **more)
     return PatchExplorer(survey, answers, ask if speaks else None, tour, note, **kwargs)
 
 # %% ../nbs/13_explore.ipynb #4a7bf2ac
-def _through_blocks(net, xb, out, found, names): # adds features, gives rollout and lens
+def _through_blocks(net, xb, out, found, names, shares): # adds features; gives rollout and lens
     try: blocks = find_blocks(net, xb)
     except ValueError: return {}
     states, by_name = states_of(net, xb, blocks), {layer.name: layer for layer in found}
     tokens = {name: first_tensor(states[block])[1] for name, block in blocks.names.items()}
     n = len(blocks.prefix) + blocks.grid[0]*blocks.grid[1]
+    if not set(by_name) <= set(tokens): return {}
     if any(t.ndim != 3 or t.shape[1] != n for t in tokens.values()): return {} # as in a CNN
     for name in by_name: by_name[name].features = tokens[name][0].float().cpu().numpy()
-    if list(blocks.names) != list(by_name): return {} # a choice of layers has no rollout
-    through = rollout([torch.tensor(layer.attn)[None] for layer in found])[0].numpy()
-    scores = scores_in(out)
-    if scores is None: return dict(rollout=through)
-    said = said_of_tokens(net, xb, blocks, states)
-    numbers = [f'class {i}' for i in range(scores.shape[1])]
-    return dict(rollout=through, lens=said, names=names or numbers)
+    with undisturbed(net), torch.no_grad(), capture(net, attn=list(tokens)) as rec: net(xb)
+    through = rollout([a.float() for a in rec.attn.values()])[0].float().cpu().numpy()
+    if shares is None: return dict(rollout=through)
+    said = said_of_tokens(net, xb, blocks, states, shares=shares)
+    shown = [i for i, name in enumerate(tokens) if name in by_name]
+    numbers = [f'class {i}' for i in range(said.shape[2])]
+    return dict(rollout=through, lens=said[shown], names=names or numbers)
 
 
 def _every_answer(ask, found): # by what is switched off: '2' a layer, '2.0' a head

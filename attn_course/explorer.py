@@ -8,6 +8,7 @@ __all__ = ['PatchExplorer']
 # %% ../nbs/workbench/16_explorer.ipynb #a24419cd
 import base64
 import gzip
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ class Layer:
     prefix:tuple # names of the tokens before the patches
     grid:tuple # (rows, columns) of the patches
     features:np.ndarray = None # (n, c) what the layer's block puts out; None: no likeness
+    number:int = None # which attention layer of the model it is, from 1; None: as in the list
 
     def __post_init__(self):
         n = len(self.prefix) + self.grid[0]*self.grid[1]
@@ -82,12 +84,12 @@ def _add(chunks, cells): # gives where they begin
 
 def _packed(layers, rollout): # gives a list of records of layers, a dict of starts, bytes
     chunks, scales, records, rows = [], [], [], 0
-    for layer in layers:
+    for i, layer in enumerate(layers, 1):
         cells, most = as_bytes(layer.attn)
         alike = None if layer.features is None else as_bytes(likeness(layer.features))[0]
         records.append(dict(
             name=layer.name, heads=len(cells), tokens=cells.shape[1], prefix=list(layer.prefix),
-            grid=list(layer.grid), start=_add(chunks, cells), scales=rows,
+            grid=list(layer.grid), number=layer.number or i, start=_add(chunks, cells), scales=rows,
             alike=None if alike is None else _add(chunks, alike)))
         scales.append(most.ravel())
         rows += most.size
@@ -146,9 +148,10 @@ class _Patches(AnyWidget):
 
 
 def _key(off): # '2.0' -> 2, [0]; '2' -> 2, None
-    layer, _, head = off.partition('.')
-    try: return int(layer), [int(head)] if head else None
-    except ValueError: raise t.TraitError(f"off is '', '2' or '2.0', not {off!r}.") from None
+    found = re.fullmatch(r'(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?', off)
+    if not found: raise t.TraitError(f"off is '', '2' or '2.0', not {off!r}.")
+    layer, head = found.groups()
+    return int(layer), None if head is None else [int(head)]
 
 # %% ../nbs/workbench/16_explorer.ipynb #635234fb
 def _check_choice(explorer, layer=None, head=-1, query=0):
@@ -165,7 +168,8 @@ def _check_choice(explorer, layer=None, head=-1, query=0):
 
 def _still(survey): # what is seen where nothing runs, and the words for it
     picture, last = at_height(to_rgb(survey.picture), 240), survey.layers[-1]
-    rows = {f'whom {_first(last)} asks in layer {len(survey.layers)}': last.attn.mean(0)[0]}
+    nth = last.number or len(survey.layers)
+    rows = {f'whom {_first(last)} asks in layer {nth}': last.attn.mean(0)[0]}
     if survey.rollout is not None: rows['rollout'] = survey.rollout[0]
     maps = [row[len(last.prefix):].reshape(last.grid) for row in rows.values()]
     said = ' '.join(describe_map(m, name) for name, m in zip(rows, maps))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'GREY', 'INK', 'blank_figure', 'AltFigure', 'plot_pictures', 'plot_maps', 'plot_probs', 'mean_interval',
-           'plot_intervals']
+           'plot_intervals', 'plot_table']
 
 # %% ../nbs/workbench/01_plot.ipynb #f591c76e
 from contextlib import suppress
@@ -353,3 +353,45 @@ def _interval(ax, y, values, interval, colour):
     ax.errorbar(mean, y, xerr=[[mean - lo], [hi - mean]], fmt='D', color=colour, capsize=4, ms=5)
     ax.annotate(f'{mean:.3f}', (mean, y), (0, 6), textcoords='offset points',
                 ha='center', fontsize=9, color=INK)
+
+# %% ../nbs/workbench/01_plot.ipynb #d3a600dd
+def plot_table(
+    values, # (rows, columns) numbers, none far below 0
+    rows:list, # a name for each row
+    cols:list, # a name for each column
+    alt:str, # the finding, at least 40 characters
+    title:str='', # the finding, over the table
+    ylabel:str='', xlabel:str='', # what rows and columns are
+    digits:int=2, # behind the point
+) -> AltFigure:
+    "A table whose cells are tinted. Raises `ValueError` for names that do not fit."
+    values = np.asarray(values, dtype=float)
+    if values.shape != (len(rows), len(cols)):
+        raise ValueError(f'{len(rows)} rows and {len(cols)} columns, but values {values.shape}.')
+    longest = max(len(line) for name in cols for line in str(name).split('\n'))
+    width = max(.72, .085*longest)
+    fig, axes = blank_figure(size=(1.3 + width*len(cols), 1.1 + .34*len(rows)))
+    ax, most = axes[0, 0], max(np.nanmax(values), 1e-12)
+    ax.imshow(values, cmap='Blues', vmin=0, vmax=1.25*most, aspect='auto')
+    for (i, j), v in np.ndenumerate(values):
+        dark = v > .7*most
+        ax.text(j, i, _cell_text(v, digits), ha='center', va='center', fontsize=9,
+                color='white' if dark else INK)
+    _name_cells(ax, rows, cols, xlabel, ylabel)
+    if title: fig.suptitle(title, x=.01, ha='left', fontsize=11, color=INK)
+    return AltFigure(fig, alt)
+
+# %% ../nbs/workbench/01_plot.ipynb #63d4a3c3
+def _cell_text(v, digits): # .50 rather than 0.50, and no minus before zeros
+    if np.isnan(v): return ''
+    text = f'{v:.{digits}f}'
+    return text.lstrip('-') if float(text) == 0 else text.replace('0.', '.', 1)
+
+
+def _name_cells(ax, rows, cols, xlabel, ylabel): # names above and on the left, no lines
+    ax.set_xticks(range(len(cols)), cols, fontsize=9, color=INK)
+    ax.set_yticks(range(len(rows)), rows, fontsize=9, color=INK)
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel(xlabel, color=INK)
+    ax.set_ylabel(ylabel, color=INK)

@@ -84,14 +84,14 @@ def _attn(run, layer, score): return [full(a.detach()) for a in run.seen[watched
 def _attn_grads(run, layer, score):
     rec, number = run.seen[watched], run.live[run.scores.index(score)]
     if not number.requires_grad: raise ValueError('The score depends on no attention weights.')
-    with torch.enable_grad(): rec.backward(number)
+    with torch.inference_mode(False), torch.enable_grad(): rec.backward(number)
     return [full(g) for g in rec.attn_grads.values()]
 
 # %% ../nbs/12_rollout.ipynb #0f65cf5e
 def _own_grads(run, layer, score):
     "Of what the head says after each block, at the weights of that block."
     seen = run.seen[apart]
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         if seen is None:
             with blocks_apart(run.model, find_blocks(run.model, run.xb)) as seen:
                 run.model(run.xb.clone())

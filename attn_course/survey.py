@@ -6,6 +6,8 @@
 __all__ = []
 
 # %% ../nbs/workbench/17_survey.ipynb #4917b20e
+from functools import partial
+
 import numpy as np
 import torch
 from PIL import ImageOps
@@ -41,8 +43,9 @@ def sight_of(
     bare = not hasattr(model, 'dls')
     if bare and prepare is None and isinstance(picture, Tensor):
         xb = picture if picture.ndim == 4 else picture[None]
-        if xb.ndim != 4 or len(xb) != 1: raise ValueError(
-            f'One picture is explored, a tensor (3, h, w), not {tuple(picture.shape)}.')
+        if xb.ndim != 4 or len(xb) != 1 or not xb.numel() or not xb.is_floating_point():
+            raise ValueError('One picture is explored, a tensor (3, h, w) of floats, not '
+                             f'{tuple(picture.shape)} of {picture.dtype}.')
         x = xb[0].detach().float().cpu()
         if x.shape[0] not in (1, 3): x = x.mean(0, keepdim=True)
         return xb, to_rgb((x - x.min())/(x.max() - x.min()).clamp(min=1e-12))
@@ -63,7 +66,7 @@ def _part(sight):
     return part
 
 # %% ../nbs/workbench/17_survey.ipynb #25c03f92
-MOST = 3*2**20 # bytes of attention weights
+MOST = 6*2**20 # bytes of attention weights; a ViT-B of 197 tokens has 5.3 MiB
 
 
 def layers_of(
@@ -78,9 +81,11 @@ def layers_of(
             with capture(model, attn=attn) as rec: model(xb)
         except RuntimeError as e: raise ValueError(str(e)) from None
     found, left = [], most
+    order = list(rec.attn if attn is None else _all_names(model, xb))
     for name in reversed(rec.attn):
         layer = _layer(rec, name)
         if layer is not None and layer.attn.size <= left:
+            layer.number = order.index(name) + 1
             found.append(layer)
             left -= layer.attn.size
     if found: return found[::-1]
@@ -88,10 +93,16 @@ def layers_of(
     raise ValueError(f'{type(model).__name__} has no attention among places of one grid, or none '
                      f'that fits into {most/2**20:.0f} MiB.{gates}')
 
+
+def _all_names(model, xb):
+    with undisturbed(model), torch.no_grad(), capture(model) as rec: model(xb)
+    return rec.attn
+
 # %% ../nbs/workbench/17_survey.ipynb #36386688
 def _layer(rec, name):
-    "A layer as an explorer takes it; None for one whose queries and keys differ."
+    "A layer as an explorer takes it; None for one without places."
     asked, seen = rec.tokens[name]
+    if seen.grid and asked.grid is None: return _asked_from_outside(name, rec.attn[name], seen)
     if asked != seen or not seen.grid: return None
     whole = len(rec.attn[name]) == 1
     n = seen.grid[0]*seen.grid[1]
@@ -101,6 +112,16 @@ def _layer(rec, name):
     if weights.shape[-2:] != 2*(len(prefix) + n,): return None
     return Layer(name, weights[0].float().cpu().numpy(), tuple(prefix), tuple(seen.grid))
 
+
+def _asked_from_outside(name, attn, seen, most=16): # cross-attention, (1, heads, queries, keys)
+    "Queries that are no places, a word perhaps, as tokens before the patches, which ask nobody."
+    n, few = seen.grid[0]*seen.grid[1], attn.shape[2] <= most
+    if len(attn) != 1 or not few or attn.shape[3] != len(seen.prefix) + n: return None
+    names = [f'query {i + 1}' if attn.shape[2] > 1 else 'query' for i in range(attn.shape[2])]
+    table = attn.new_zeros(attn.shape[1], len(names) + attn.shape[3], len(names) + attn.shape[3])
+    table[:, :len(names), len(names):] = attn[0]
+    return Layer(name, table.float().cpu().numpy(), (*names, *seen.prefix), tuple(seen.grid))
+
 # %% ../nbs/workbench/17_survey.ipynb #a24d78a4
 def scores_in(
     out, # what a model puts out
@@ -108,6 +129,28 @@ def scores_in(
     "The scores of classes in an output."
     scores = getattr(out, 'logits', out)
     return scores if isinstance(scores, Tensor) and scores.ndim == 2 else None
+
+
+def shares_from(
+    model, # a fastai learner, or a bare model
+    out, # what it puts out
+): # function: scores (n, classes) -> shares; None where the outputs are no scores of classes
+    "Softmax, or what a learner's loss says: sigmoid for several labels, nothing for numbers."
+    scores = scores_in(out)
+    if scores is None: return None
+    activation = getattr(getattr(model, 'loss_func', None), 'activation', None)
+    if activation is None: return lambda t: t.float().softmax(-1)
+    return None if activation(scores) is scores else lambda t: activation(t.float())
+
+
+def check_names(
+    names, # of classes, or None
+    scores:Tensor, # (bs, classes)
+):
+    "Raises `ValueError` unless there is a name for each class."
+    if names is not None and len(names) != scores.shape[1]:
+        raise ValueError(f'The model tells {scores.shape[1]} classes apart, but there are '
+                         f'{len(names)} names.')
 
 # %% ../nbs/workbench/17_survey.ipynb #64dfceb2
 def states_of(
@@ -130,6 +173,7 @@ def said_of_tokens(
     blocks:Blocks, # what it consists of
     outs:dict, # what `states_of` gives
     at_once:int=64, # tokens
+    shares=partial(torch.softmax, dim=-1), # function: scores -> shares
 ) -> np.ndarray: # (blocks, n, classes) shares of 1
     "A logit lens on every token."
     said = []
@@ -140,7 +184,7 @@ def said_of_tokens(
             parts = [lens(model, xb, outs, swapped[i:i + at_once])
                      for i in range(0, len(swapped), at_once)]
         scores = torch.cat([scores_in(out) for part in parts for out in part])
-        said.append(scores.float().softmax(-1))
+        said.append(shares(scores.float()))
     return torch.stack(said).cpu().numpy()
 
 
@@ -155,10 +199,11 @@ def answer(
     out, # of a model, with scores (1, classes)
     names=None, # of the classes; None: their numbers
     few:int=5, # how many
+    shares=partial(torch.softmax, dim=-1), # function: scores -> shares
 ) -> list: # of (name, share), the largest first
     "What a model says, as shares of 1."
-    shares = scores_in(out)[0].float().softmax(-1)
-    top = shares.topk(min(few, len(shares)))
+    said = shares(scores_in(out).float())[0]
+    top = said.topk(min(few, len(said)))
     named = [str(names[i]) if names else f'class {i}' for i in top.indices.tolist()]
     return [(name, round(share, 4)) for name, share in zip(named, top.values.tolist())]
 
@@ -169,8 +214,9 @@ def answer_without(
     layer:Layer, # one of `layers_of`
     heads=None, # indices; None for all
     names=None, # of the classes
+    **kwargs, # few, shares: as `answer` takes them
 ) -> list: # as `answer` gives it
     "What a model says while heads of a layer are switched off."
     off = {layer.name: list(range(len(layer.attn)) if heads is None else heads)}
     with undisturbed(model), torch.no_grad(), without_heads(model, off):
-        return answer(model(xb), names)
+        return answer(model(xb), names, **kwargs)

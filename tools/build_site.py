@@ -15,6 +15,7 @@ from nbdev.config import get_config
 from course import Course, Notebook, text
 from setup_env import ROOT
 from site_api import module_page, words
+from site_bench import bench_page
 from site_pages import page
 
 SITE, BUILT = ROOT/'site', ROOT/'_site'
@@ -37,7 +38,7 @@ def stage(
     modules = [nb for nb in ordered if nb.module]
     for nb in modules: write(SOURCE/'api'/f'{nb.module}.md', module_page(nb, title(nb), repo))
     write(SOURCE/'api'/'index.md', api_index(modules))
-    write_front(ordered)
+    write_front(ordered, ['proof']*bench_page(SOURCE))
 
 
 def page_name(
@@ -94,11 +95,12 @@ def toctree(
 
 def write_front(
     ordered:list, # all notebooks in reading order
+    more:list, # further pages of the package
 ):
     "The front page: what site/index.md says, the picture of the index, and the navigation."
     names = {nb: page_name(nb) for nb in ordered}
     parts = {'The course': [n for nb, n in names.items() if nb.is_chapter or n == '00_start'],
-             'The package': ['Open the course <setup>', 'api/index'],
+             'The package': ['Open the course <setup>', 'api/index', *more],
              'Workbench': [n for n in names.values() if n.startswith('workbench/')]}
     lines = [line for part, docs in parts.items() for line in toctree(part, docs, hidden=True)]
     front = (SITE/'index.md').read_text(encoding='utf-8')

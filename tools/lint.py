@@ -38,8 +38,8 @@ LIGHT = {name: ({'torch', 'numpy'}, TORCH_ONLY) for name in TORCH_ONLY}
 LIGHT |= {name: ({'numpy', 'scipy', 'PIL'}, {'render', 'scenes'}) for name in ('render', 'scenes')}
 LIGHT['vit'] = {'torch', 'numpy', 'safetensors'}, TORCH_ONLY # it loads the weights that ship
 FASTAI = {'data', 'study', 'attach', 'prepare', 'cases', 'interpret', 'unet', 'explore', 'caption',
-          'faithful', 'train', 'report'}
-WIDGETS = {'widgets', 'explorer', 'explore'}
+          'captions', 'faithful', 'train', 'report'}
+WIDGETS = {'widgets', 'explorer', 'explore', 'words'}
 RESERVED = dict(matplotlib={'plot'}, ipywidgets=WIDGETS, anywidget=WIDGETS, fastai=FASTAI)
 MAX_NOTEBOOK, MAX_FIGURE, MAX_LIVE = 1_500_000, 250_000, 100_000
 MAX_EXPORTED, MAX_SHOWN, MIN_ALT = 30, 12, 40

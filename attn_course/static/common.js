@@ -15,6 +15,20 @@ export function number(x) {
 const third = (i, n) => Math.min(2, Math.floor((2*i + 1)*3/(2*n)));
 export const place = (row, col, h, w, places) => places[third(row, h)][third(col, w)];
 
+const percent = v => v > 0 && v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
+
+// Cells as colours over a grey picture: those below `full` of the largest are the more transparent the weaker; full 0: none.
+export function tinted(cells, table, look, out, at, stride, w) {
+  let most = 0;
+  for (const v of cells) if (v > most) most = v;
+  for (let k = 0; k < cells.length; k++) {
+    const t = most ? cells[k]/most : 0, c = 3*Math.round(255*(look.low + (look.high - look.low)*t)), p = 4*(at + Math.floor(k/w)*stride + k % w);
+    out[p] = table[c]; out[p + 1] = table[c + 1]; out[p + 2] = table[c + 2];
+    out[p + 3] = 255*look.alpha*(look.full > 0 ? Math.min(1, t/look.full) : 1);
+  }
+  return out;
+}
+
 const BASE = `
 .attn-explorer { --fg: var(--jp-ui-font-color1, light-dark(#1f2328, #e6e6e6)); --dim: var(--jp-ui-font-color2, light-dark(#5b6168, #a9adb2));
   --bg: var(--jp-layout-color1, light-dark(#fff, #1c1e21)); --line: var(--jp-border-color1, light-dark(#c5c9ce, #50545a));
@@ -56,6 +70,28 @@ function fill(select, values, value) {
   if (!same([...select.options].map(o => o.value), values))
     select.replaceChildren(...values.map(v => make('option', { value: v, textContent: v })));
   select.value = value;
+}
+
+function greyPicture(img) {
+  const canvas = make('canvas', { width: 448, height: Math.round(448*img.naturalHeight/img.naturalWidth) }), ink = canvas.getContext('2d');
+  ink.imageSmoothingQuality = 'high';
+  ink.drawImage(img, 0, 0, canvas.width, canvas.height);
+  const pixels = ink.getImageData(0, 0, canvas.width, canvas.height), d = pixels.data;
+  for (let p = 0; p < d.length; p += 4) d[p] = d[p + 1] = d[p + 2] = 44 + .74*(.299*d[p] + .587*d[p + 1] + .114*d[p + 2]);
+  ink.putImageData(pixels, 0, 0);
+  return { grey: canvas, colour: img };
+}
+
+// Cells of a grid over a grey picture, crisp.
+function paintGrid(canvas, base, cells, h, w, table, look) {
+  const small = make('canvas', { width: w, height: h }), data = tinted(cells, table, look, new Uint8ClampedArray(4*w*h), 0, w, w);
+  small.getContext('2d').putImageData(new ImageData(data, w, h), 0, 0);
+  if (canvas.width !== base.grey.width || canvas.height !== base.grey.height) Object.assign(canvas, { width: base.grey.width, height: base.grey.height });
+  const ink = canvas.getContext('2d');
+  ink.imageSmoothingEnabled = false;
+  ink.drawImage(base.grey, 0, 0);
+  ink.drawImage(small, 0, 0, canvas.width, canvas.height);
+  return ink;
 }
 
 // A model that lives in the page alone.

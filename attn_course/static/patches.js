@@ -60,8 +60,6 @@ export function chosen(key, layer, head, layers) {
   return [next, Math.max(-1, Math.min(layers[next].heads - 1, head + step[1]))];
 }
 
-const percent = v => v > 0 && v < .005 ? 'less than 1%' : `${Math.round(100*v)}%`;
-
 // What a row of weights says: where the peak is, and what goes to tokens that are no patches.
 export function peakText(row, layer, places) {
   const cells = patches(row, layer), best = cells.indexOf(Math.max(...cells)), at = position(layer, best + layer.prefix.length);
@@ -79,14 +77,14 @@ export function lensText(lens, layer, query, tokens) {
 
 export function captionOf(record, s, row) {
   const layer = record.layers[s.layer], head = s.head < 0 ? `the mean of ${layer.heads} heads` : `head ${s.head + 1}`;
-  const about = `${capital(tokenName(layer, s.query))} in layer ${s.layer + 1}, ${head}${record.note ? ` (${record.note})` : ''}: ${peakText(row, layer, record.places)}.`;
-  return [about, lensText(record.lens, s.layer, s.query, layer.tokens), answerText(s.answers, s.off)].filter(Boolean).join(' ');
+  const about = `${capital(tokenName(layer, s.query))} in layer ${layer.number}, ${head}${record.note ? ` (${record.note})` : ''}: ${peakText(row, layer, record.places)}.`;
+  return [about, lensText(record.lens, s.layer, s.query, layer.tokens), answerText(s.answers, s.off, record.layers)].filter(Boolean).join(' ');
 }
 
 // How the answer moves without what is switched off.
-export function answerText(answers, off) {
+export function answerText(answers, off, layers) {
   if (!off) return '';
-  const [layer, head] = off.split('.').map(n => Number(n) + 1), what = head ? `head ${head} of layer ${layer}` : `all heads of layer ${layer}`;
+  const [nth, head] = off.split('.').map(n => Number(n) + 1), layer = layers[nth - 1].number, what = head ? `head ${head} of layer ${layer}` : `all heads of layer ${layer}`;
   const now = answers[off], before = answers[''];
   if (!now) return `Without ${what}: this needs a kernel that runs the network.`;
   return `Without ${what}: ${now[0][0]} ${percent(now[0][1])}; with it ${before[0][0]} ${percent(before[0][1])}.`;
@@ -98,18 +96,6 @@ export function bars(answers, off) {
   const names = [...new Set([...before, ...now].map(([name]) => name))].slice(0, 6);
   const share = (list, name) => (list.find(([n]) => n === name) || [name, 0])[1];
   return names.map(name => [name, share(before, name), share(now, name)]);
-}
-
-// Cells as colours over a grey picture: those below `full` of the largest are the more transparent the weaker; full 0: none.
-export function tinted(cells, table, look, out, at, stride, w) {
-  let most = 0;
-  for (const v of cells) if (v > most) most = v;
-  for (let k = 0; k < cells.length; k++) {
-    const t = most ? cells[k]/most : 0, c = 3*Math.round(255*(look.low + (look.high - look.low)*t)), p = 4*(at + Math.floor(k/w)*stride + k % w);
-    out[p] = table[c]; out[p + 1] = table[c + 1]; out[p + 2] = table[c + 2];
-    out[p + 3] = 255*look.alpha*(look.full > 0 ? Math.min(1, t/look.full) : 1);
-  }
-  return out;
 }
 
 // All layers and heads for one query as one small picture: a layer per row, its mean in the first column.
@@ -177,16 +163,6 @@ function bones(record) {
   return node;
 }
 
-function greyPicture(img) {
-  const canvas = make('canvas', { width: 448, height: Math.round(448*img.naturalHeight/img.naturalWidth) }), ink = canvas.getContext('2d');
-  ink.imageSmoothingQuality = 'high';
-  ink.drawImage(img, 0, 0, canvas.width, canvas.height);
-  const pixels = ink.getImageData(0, 0, canvas.width, canvas.height), d = pixels.data;
-  for (let p = 0; p < d.length; p += 4) d[p] = d[p + 1] = d[p + 2] = 44 + .74*(.299*d[p] + .587*d[p + 1] + .114*d[p + 2]);
-  ink.putImageData(pixels, 0, 0);
-  return { grey: canvas, colour: img };
-}
-
 function boxed(ink, x, y, w, h) {
   for (const [colour, line] of [['#000', 4], ['#fff', 2]]) {
     ink.strokeStyle = colour;
@@ -197,14 +173,7 @@ function boxed(ink, x, y, w, h) {
 
 // Cells of a grid over the grey picture; the token that asks is framed.
 function paintCells(canvas, base, cells, layer, query, table, look) {
-  const [h, w] = layer.grid, small = make('canvas', { width: w, height: h });
-  const data = tinted(cells, table, look, new Uint8ClampedArray(4*w*h), 0, w, w);
-  small.getContext('2d').putImageData(new ImageData(data, w, h), 0, 0);
-  if (canvas.width !== base.grey.width || canvas.height !== base.grey.height) Object.assign(canvas, { width: base.grey.width, height: base.grey.height });
-  const ink = canvas.getContext('2d'), at = position(layer, query);
-  ink.imageSmoothingEnabled = false;
-  ink.drawImage(base.grey, 0, 0);
-  ink.drawImage(small, 0, 0, canvas.width, canvas.height);
+  const [h, w] = layer.grid, ink = paintGrid(canvas, base, cells, h, w, table, look), at = position(layer, query);
   const [dy, dx] = [canvas.height/h, canvas.width/w];
   if (at) boxed(ink, at[1]*dx, at[0]*dy, dx, dy);
 }
@@ -259,7 +228,7 @@ function renderPatches({ model, el }) {
   }
 
   function controls(s, layer, said) {
-    fill(node.layer, layers.map((l, i) => `${i + 1}: ${l.name}`), `${s.layer + 1}: ${layer.name}`);
+    fill(node.layer, layers.map(l => `${l.number}: ${l.name}`), `${layer.number}: ${layer.name}`);
     const heads = ['mean of all', ...Array(layer.heads).keys()].map((h, i) => i ? String(i) : h);
     fill(node.head, heads, heads[s.head + 1]);
     fill(node.which, Object.values(record.besides), record.besides[s.beside]);
@@ -267,7 +236,7 @@ function renderPatches({ model, el }) {
       node.tokens.replaceChildren(...layer.prefix.map((name, i) => button(`${name} token`, () => change({ query: i }))));
     [...node.tokens.children].forEach((b, i) => b.setAttribute('aria-pressed', String(s.query === i)));
     node.main.setAttribute('aria-label', `Attention. ${said} Arrow keys move the patch that asks, Home asks from the first token.`);
-    node.sheet.setAttribute('aria-label', `All layers and heads, layer ${s.layer + 1} and ${s.head < 0 ? 'the mean' : `head ${s.head + 1}`} chosen. Arrow keys choose.`);
+    node.sheet.setAttribute('aria-label', `All layers and heads, layer ${layer.number} and ${s.head < 0 ? 'the mean' : `head ${s.head + 1}`} chosen. Arrow keys choose.`);
     node.bars.replaceChildren(...bars(s.answers, s.off).map(([name, before, now]) => make('div', { className: 'attn-bar-row' }, make('span', { textContent: name }),
       make('span', { className: 'attn-track' }, Object.assign(make('i'), { style: `width:${100*now}%` }), Object.assign(make('b'), { style: `left:${100*before}%` })),
       make('span', { textContent: now > 0 && now < .005 ? '<1%' : percent(now) }))));
@@ -278,7 +247,7 @@ function renderPatches({ model, el }) {
 
   function switches(s, layer) {
     const one = `${s.layer}.${s.head}`, all = String(s.layer), can = key => record.kernel || key in s.answers;
-    const wanted = [[s.head < 0 ? '' : one, `Switch off head ${s.head + 1}`], [all, `Switch off layer ${s.layer + 1}`]].filter(([key]) => key && Object.keys(s.answers).length);
+    const wanted = [[s.head < 0 ? '' : one, `Switch off head ${s.head + 1}`], [all, `Switch off layer ${layer.number}`]].filter(([key]) => key && Object.keys(s.answers).length);
     const found = wanted.map(([key, text]) => Object.assign(button(text, () => change({ off: s.off === key ? '' : key })), { disabled: !can(key), key }));
     found.forEach(b => b.setAttribute('aria-pressed', String(b.key === s.off)));
     if (s.off) found.push(button('All on', () => change({ off: '' })));

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from patches import check_on_site
 from reader import OUTPUT, Checks, explorer, move_by_key, open_page
+from words import check_words_on_site
 
 WAIT = 30 # seconds for anything
 LOCAL = 'http://127.0.0.1:', 'data:', 'blob:'
@@ -65,6 +66,7 @@ def check_site(
                 raise RuntimeError(', '.join(outside))
         for name, look in LOOKS.items(): check_look(check, browser, url, folder, name, look)
         check_on_site(check, browser, url, folder)
+        check_words_on_site(check, browser, url, folder)
         check_without_scripts(check, browser, url, folder)
 
 

@@ -14,8 +14,11 @@ from playwright.sync_api import sync_playwright
 
 from lab import ROOT, WAIT, jupyterlab
 from pages import check_site
-from patches import NOTEBOOK, check_in_lab
+from patches import NOTEBOOK as PATCHES
+from patches import check_in_lab
 from reader import Checks, Stop, explorer, move_by_key, open_page
+from words import NOTEBOOK as WORDS
+from words import check_words_in_lab
 
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
          '--disable-background-networking',
@@ -69,18 +72,20 @@ def check_lab(
         print(f'      it says: {said}')
 
 
-def check_patches(
+def check_chapter(
     check:Checks, # where steps are counted
     browser, # playwright's browser
     folder:Path, # where logs and screenshots go, made anew
+    nb:str, # a notebook, without .ipynb
+    try_out, # function of check and page, once all cells have run
 ):
-    "A reader in JupyterLab, with the patch explorers of chapter 13."
+    "A reader in JupyterLab, with the explorers of a chapter."
     folder.mkdir()
     with ExitStack() as stack:
         url = stack.enter_context(jupyterlab(folder))
         page, _ = stack.enter_context(open_page(browser, folder/'lab.png', WAIT))
-        run_all(check, page, url, NOTEBOOK)
-        check_in_lab(check, page)
+        run_all(check, page, url, nb)
+        try_out(check, page)
 
 
 def run_all(
@@ -110,7 +115,8 @@ def main(
         p = stack.enter_context(sync_playwright())
         browser = stack.enter_context(p.chromium.launch(executable_path=program, args=FLAGS))
         with suppress(Stop): check_lab(check, browser, nb, folder)
-        with suppress(Stop): check_patches(check, browser, folder/'patches')
+        for name, try_out in ((PATCHES, check_in_lab), (WORDS, check_words_in_lab)):
+            with suppress(Stop): check_chapter(check, browser, folder/name, name, try_out)
         with suppress(Stop): check_site(check, browser, ROOT/'_site'/'html', folder)
     print(f'{check.passed} passed, {check.failed} failed')
     return bool(check.failed)
