@@ -20,46 +20,59 @@ def read(
     with open(path, newline='', encoding='utf-8') as f: return list(csv.DictReader(f))
 
 
+def close_together(
+    times:dict, # package -> times as much as ours
+) -> list: # of (names, times), those within a tenth together
+    "Packages that would be drawn over each other."
+    groups = []
+    for name, t in sorted(times.items(), key=lambda pair: pair[1]):
+        if groups and t < 1.1*groups[-1][1]: groups[-1][0].append(name)
+        else: groups.append(([name], t))
+    return groups
+
+
 def speed_chart(
     rows:list, # of bench_speed.csv
 ) -> AltFigure:
     "For each job, how many times as much as ours the peers need."
     jobs = list(dict.fromkeys(r['job'] for r in rows))
-    fig, axes = blank_figure(size=(8, .7 + .55*len(jobs)))
+    fig, axes = blank_figure(size=(7, .7 + .5*len(jobs)))
     ax, said = axes[0, 0], []
     for y, job in enumerate(jobs):
         found = {r['package']: float(r['median']) for r in rows if r['job'] == job}
-        for name, value in found.items():
-            times = value/found['ours']
-            ax.plot(times, y, 'o', ms=7, color=BLUE if name == 'ours' else GREY)
-            if name == 'ours': continue
-            ax.annotate(f'{name} {times:.1f}', (times, y), (0, 7), textcoords='offset points',
-                        ha='center', fontsize=8, color=INK)
-            said.append(f'{job}: {name} {times:.1f}')
+        times = {name: v/found['ours'] for name, v in found.items() if name != 'ours'}
+        ax.plot(1, y, 'D', ms=7, color=BLUE)
+        for names, t in close_together(times):
+            ax.plot(t, y, 'o', ms=6, color=GREY)
+            text = f'{", ".join(names)} {t:.1f}'
+            side = -1 if t > 30 else 1
+            ax.annotate(text, (t, y), (8*side, 0), textcoords='offset points', va='center',
+                        ha='right' if t > 30 else 'left', fontsize=9, color=INK)
+            said.append(f'{job}: {text}')
     ax.set_xscale('log')
+    ax.set_xlim(.7, 300)
+    ax.set_xticks([1, 10, 100], ['1', '10', '100'])
     ax.axvline(1, color=BLUE, lw=1, zorder=0)
     ax.set_yticks(range(len(jobs)), jobs, color=INK)
     ax.set_ylim(len(jobs) - .5, -.8)
-    ax.set_xlabel('times as much as ours (logarithmic; left of the line the peer needs less)')
+    ax.set_xlabel('times as much as ours; left of the line the peer needs less')
     return AltFigure(fig, f'Times as much as ours. {"; ".join(said)}.')
 
 
 def trust_chart(
     rows:list, # of bench_trust.csv
 ) -> AltFigure:
-    "In how many of five situations all is as it was, for each package, ending and check."
+    "In how many of five situations all is as it was; checks that nobody failed are left out."
     checks = [c for c in rows[0] if c not in NOT_CHECKS]
+    checks = [c for c in checks if any(r[c] == 'changed' for r in rows)]
     keys = list(dict.fromkeys((r['package'], r['ending']) for r in rows))
-    def count(key, check): return sum(
-        r[check] == 'as it was' for r in rows if (r['package'], r['ending']) == key)
-    def worked(key): return sum(
-        r['result'] == 'maps' for r in rows if (r['package'], r['ending']) == key)
-    values = [[worked(k) if k[1] == 'works' else np.nan, *(count(k, c) for c in checks)]
-              for k in keys]
-    names = [f'{package}: {ENDINGS[ending]}' for package, ending in keys]
-    clean = {k: sum(v[1:]) for k, v in zip(keys, values, strict=True)}
-    said = '; '.join(f'{n} {clean[k]:.0f} of {5*len(checks)}'
-                     for k, n in zip(keys, names, strict=True))
+    mine = {k: [r for r in rows if (r['package'], r['ending']) == k] for k in keys}
+    def row(key):
+        maps = sum(r['result'] == 'maps' for r in mine[key]) if key[1] == 'works' else np.nan
+        return [maps, *(sum(r[c] == 'as it was' for r in mine[key]) for c in checks)]
+    values, names = [row(k) for k in keys], [f'{p}: {ENDINGS[ending]}' for p, ending in keys]
+    said = '; '.join(f'{n} {sum(v[1:])} of {5*len(checks)}'
+                     for n, v in zip(names, values, strict=True))
     return plot_table(values, names, ['maps', *checks], f'As it was before the call: {said}.',
                       digits=0)
 
@@ -105,4 +118,5 @@ TRUST_WORDS = (
     'situations: plain, frozen, under `no_grad`, under `inference_mode`, with fastai tensors. The '
     'column *maps* counts in how many there is a result; each other column in how many that part '
     'of the state is as it was before. One layer of the network is in train mode: a package that '
-    'runs it as it is changes its batch-norm statistics (*buffers*).')
+    'runs it as it is changes its batch-norm statistics (*buffers*). Grad mode, random state and '
+    "PyTorch's fast path were as before with every package.")
