@@ -109,7 +109,7 @@ def _controls(net, xb, first, layer, grid): # maps that know nothing of what the
 # %% ../nbs/15_faithful.ipynb #7bf1789c
 def faithfulness(
     model, # a model that puts out scores (bs, classes), or a fastai learner
-    xb:Tensor, # (n, c, H, W) pictures as the model takes them
+    xb, # pictures (n, c, H, W) as the model takes them, or a DataLoader of such
     methods, # names from `cam.METHODS`; or functions: model, pictures, classes -> maps (n, h, w)
     metrics=('deletion', 'insertion'), # names from `METRICS`
     masks=None, # (n, H, W) True on the object, for metrics that need it
@@ -118,6 +118,7 @@ def faithfulness(
     controls:bool=True, # add rows of maps that know nothing of what the network learned
 ) -> pd.DataFrame: # a row per method; columns (metric, 'mean' | 'low' | 'high'), 95 % over pictures
     "How faithful are maps? Raises `ValueError` for unknown names, wrong maps and missing masks."
+    if not isinstance(xb, Tensor): xb = torch.cat([b[0].as_subclass(Tensor) for b in xb])
     net, masks, known = network_of(model), checked_masks(masks, xb), known_metrics(metrics, masks)
     if not len(methods): raise ValueError('At least one method is needed.')
     if target is None: target = outputs_of(net, xb).argmax(1)
