@@ -53,7 +53,7 @@ class AdditiveLook(nn.Module):
 
 # %% ../nbs/14_caption.ipynb #9fd863d6
 class Decoder(nn.Module):
-    "Looks, updates its memory, says a word (Xu et al. 2015, equations 1 to 7)."
+    "Looks, updates its memory, says a word (Xu et al. 2015, section 3.1, simplified)."
     def __init__(self,
         words:int, # in the vocabulary
         look:nn.Module, # (state, places) -> what was seen (bs, dim), and weights or None
@@ -97,14 +97,17 @@ class Captioner(nn.Module):
         x:Tensor, # (bs, 3, H, W)
         captions:Tensor=None, # (bs, words + 1) true words, the start first; None: its own words
     ): # scores (bs, words, vocabulary); with captions also weights (bs, words, n) or None
-        places, word = self.places(x), torch.full((len(x),), START, device=x.device)
-        state, said, looks = self.decoder.begin(places), [], []
+        places, said, looks = self.places(x), [], []
+        word, state = torch.full((len(x),), START, device=x.device), self.decoder.begin(places)
         for t in range(self.length if captions is None else captions.shape[1] - 1):
-            if captions is not None: word = captions[:, t]
+            if captions is not None: word = captions[:, t] # the true word
             scores, state, weights = self.decoder(word, state, places)
-            said, looks, word = [*said, scores], [*looks, weights], scores.argmax(1)
-        if captions is None: return torch.stack(said, 1)
-        return torch.stack(said, 1), None if looks[0] is None else torch.stack(looks, 1)
+            said.append(scores)
+            looks.append(weights)
+            word = scores.argmax(1) # its own
+        said = torch.stack(said, 1)
+        if captions is None: return said
+        return said, None if weights is None else torch.stack(looks, 1)
 
 # %% ../nbs/14_caption.ipynb #fdba80df
 class UniformLook(AdditiveLook):

@@ -63,7 +63,8 @@ class TeacherForcing(Callback):
     def after_loss(self):
         if not (self.once and self.training): return
         if self.weights is None: raise ValueError('This look gives no weights: once is 0 for it.')
-        often = self.weights.as_subclass(Tensor).sum(1) # (bs, n) how much a place was looked at
+        counts = (self.y[:, 1:] != PAD).unsqueeze(-1) # looks after the end do not count
+        often = (self.weights*counts).as_subclass(Tensor).sum(1) # (bs, n) how much it was looked at
         self.learn.loss_grad = self.loss_grad + self.once*(1 - often).square().sum(1).mean()
 
 # %% ../nbs/workbench/19_captions.ipynb #ccd45e3a

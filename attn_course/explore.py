@@ -92,8 +92,7 @@ def _tour(found, more, answers): # eight steps, or fewer where there is less to 
         ('Deeper.', 'The same patch in the last layer. Does it still ask for the same?',
          dict(layer=last, head=-1)),
         ('Who answers?', f'Now {first} asks, in the last layer. It may have learned most of what '
-         'it needs long before; go up in the small table to see whom it asked then.',
-         dict(layer=last, head=-1, query=0))]
+         'it needs long before: see whom it asked then.', dict(layer=last, head=-1, query=0))]
     if more.get('rollout') is not None: steps += [
         ('Through all layers.', 'Beside it stands rollout: where the content of this token comes '
          'from, if every weight counts. It often differs from the last layer.',
@@ -102,12 +101,13 @@ def _tour(found, more, answers): # eight steps, or fewer where there is less to 
         ('Who resembles it?', 'Patches whose features point the same way. Point at an object: do '
          'its patches find each other?', dict(beside='alike', layer=0, query=middle))]
     if 'lens' in more: steps += [
-        ('What would it say?', 'Below stands what the head would say of this token after each '
-         'layer. When does it know?', dict(query=0, layer=last))]
+        ('What would it say?', 'Below stands what the classifier would say of this token after '
+         'each layer: a hint, for it learned to read the last layer only.',
+         dict(query=0, layer=last))]
     off = max((k for k in answers if k), key=lambda k: _loss(answers, k), default='0')
     if answers: steps += [
-        ('Switch it off.', 'A guess about a head is tested by taking it away. Here without what '
-         'moves this answer most. And now it is your turn.', dict(off=off))]
+        ('Switch it off.', 'A guess about a head is tested by taking it away: it brings zeros. '
+         'Here without what moves this answer most. And now it is your turn.', dict(off=off))]
     return [dict(title=title, text=text, set=set_) for title, text, set_ in steps]
 
 

@@ -7,6 +7,7 @@ __all__ = ['TENTHS', 'removal', 'deletion', 'insertion', 'road', 'pointing', 'ma
            'plot_faithfulness']
 
 # %% ../nbs/15_faithful.ipynb #274eb83b
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -57,8 +58,8 @@ def insertion(trial:Trial) -> Tensor: # (n,) in 0..1
 
 # %% ../nbs/15_faithful.ipynb #2af09e8e
 @register_metric('road', better='high')
-def road(trial:Trial) -> Tensor: # (n,) in -.5..5
-    "Smallest first minus largest first, halved, at 20 to 80 % (Rong et al. 2022, linear fill)."
+def road(trial:Trial) -> Tensor: # (n,) in -0.5..0.5
+    "Smallest first minus largest first, halved, at 20 to 80 %, linear fill (Rong et al. 2022)."
     at = (.2, .4, .6, .8)
     first, last = (removal_curve(trial.score, trial.xb, trial.maps, at, largest, FILLS['linear'])
                    for largest in (False, True))
@@ -142,10 +143,15 @@ def plot_faithfulness(
     title:str='', # the finding
     alt:str='', # the finding, at least 40 characters; if empty it lists the means
 ) -> AltFigure:
-    "The means as a tinted table; for each metric, whether low or high is better."
+    "The means as a table, darker where a metric calls a map better."
     means = table.xs('mean', axis=1, level=1)
     arrows = {'low': 'low is better', 'high': 'high is better'}
     cols = [f'{m}\n{arrows[METRICS[m].better]}' for m in means]
+    values = means.to_numpy()
+    low, high = values.min(0), values.max(0)
+    tints = (values - low)/np.maximum(high - low, 1e-12) # 0..1 in each column
+    tints = np.where([METRICS[m].better == 'low' for m in means], 1 - tints, tints)
     rows = '; '.join(f'{n}: ' + ', '.join(f'{m} {v:.2f}' for m, v in row.items())
                      for n, row in means.iterrows())
-    return plot_table(means.to_numpy(), list(means.index), cols, alt or f'Means. {rows}.', title)
+    alt = alt or f'Means. {rows}.'
+    return plot_table(values, list(means.index), cols, alt, title, tints=tints)

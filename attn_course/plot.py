@@ -340,7 +340,9 @@ def plot_intervals(
     if min(lo for _, lo, _ in rows.values()) < 0: ax.axvline(0, color=GREY, lw=1, zorder=0)
     ax.set_yticks(range(len(rows)), list(rows), color=INK)
     ax.set_ylim(len(rows) - .5, -.7)
-    ax.set_xlabel(f'{xlabel} (each seed, mean and {level:.0%} interval)', color=INK)
+    longest = max(len(str(name)) for name in rows)
+    below = '\n' if len(xlabel) + longest > 40 else ' ' # so that no label is cut off
+    ax.set_xlabel(f'{xlabel}{below}(each seed, mean and {level:.0%} interval)', color=INK)
     if title: fig.suptitle('\n'.join(wrap(title, 70)), x=.01, ha='left', fontsize=11, color=INK)
     said = '; '.join(f'{n} {m:.3f} ({lo:.3f} to {hi:.3f})' for n, (m, lo, hi) in rows.items())
     return AltFigure(fig, alt or f'{xlabel}, mean and {level:.0%} interval: {said}.')
@@ -361,8 +363,8 @@ def plot_table(
     cols:list, # a name for each column
     alt:str, # the finding, at least 40 characters
     title:str='', # the finding, over the table
-    ylabel:str='', xlabel:str='', # what rows and columns are
     digits:int=2, # behind the point
+    tints=None, # (rows, columns) 0..1, light to dark; None: the values, in parts of the largest
 ) -> AltFigure:
     "A table whose cells are tinted. Raises `ValueError` for names that do not fit."
     values = np.asarray(values, dtype=float)
@@ -372,12 +374,13 @@ def plot_table(
     width = max(.72, .085*longest)
     fig, axes = blank_figure(size=(1.3 + width*len(cols), 1.1 + .34*len(rows)))
     ax, most = axes[0, 0], max(np.nanmax(values), 1e-12)
-    ax.imshow(values, cmap='Blues', vmin=0, vmax=1.25*most, aspect='auto')
+    tints = values/most if tints is None else np.asarray(tints)
+    ax.imshow(tints, cmap='Blues', vmin=0, vmax=1.25, aspect='auto')
     for (i, j), v in np.ndenumerate(values):
-        dark = v > .7*most
+        dark = tints[i, j] > .7
         ax.text(j, i, _cell_text(v, digits), ha='center', va='center', fontsize=9,
                 color='white' if dark else INK)
-    _name_cells(ax, rows, cols, xlabel, ylabel)
+    _name_cells(ax, rows, cols)
     if title: fig.suptitle(title, x=.01, ha='left', fontsize=11, color=INK)
     return AltFigure(fig, alt)
 
@@ -388,10 +391,8 @@ def _cell_text(v, digits): # .50 rather than 0.50, and no minus before zeros
     return text.lstrip('-') if float(text) == 0 else text.replace('0.', '.', 1)
 
 
-def _name_cells(ax, rows, cols, xlabel, ylabel): # names above and on the left, no lines
+def _name_cells(ax, rows, cols): # names above and on the left, no lines
     ax.set_xticks(range(len(cols)), cols, fontsize=9, color=INK)
     ax.set_yticks(range(len(rows)), rows, fontsize=9, color=INK)
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(xlabel, color=INK)
-    ax.set_ylabel(ylabel, color=INK)

@@ -155,13 +155,9 @@ def _picture_url(rgb): # small pictures without loss
     return data_url(to_png(rgb) if small else to_webp(at_height(rgb, 448), 80))
 
 
-def _film(picture, words, maps): # a row of small pictures, and the words for it
-    small = at_height(to_rgb(picture), 130)
-    drawn = [overlay(small, m, smooth=False) for m in maps[:4]]
-    gap = np.full((130, 8, 3), 255, np.uint8)
-    parts = [part for one in (small, *drawn) for part in (one, gap)][:-1]
-    about = ' '.join(describe_map(m, w) for w, m in zip(words, maps[:4]))
-    return np.concatenate(parts, 1), f'“{" ".join(words)}”. {about}'
+def _still(explorer): # the sentence as pictures, for pages without scripts
+    said = [w for w in explorer.sentence['words'] if w != 'xxeos'][:9] # two rows
+    return filmstrip(explorer._picture, said, _unpacked(explorer)[:len(said)], size=1.15, cols=5)
 
 # %% ../nbs/workbench/18_words.ipynb #fcbd4d18
 class WordExplorer(_Words):
@@ -198,8 +194,8 @@ def html(
 ) -> str: # the picture and, below `html_limit` bytes, the script that revives it
     "The explorer for a page without a kernel; nothing once it is closed."
     if not self.sentence: return ''
-    picture, said = _film(self._picture, self.sentence['words'], _unpacked(self))
-    img = alt_bundle(picture, said, photo=True, width=picture.shape[1])['text/html']
+    film, words = _still(self), ' '.join(self.sentence['words'])
+    img = alt_bundle(film.rgb, f'“{words}”. {film.alt}', photo=True, width=film.width)['text/html']
     state = dict(sentence=self.sentence, at=self.at, record={**self.record, 'kernel': False},
                  pixels=base64.b64encode(self.pixels).decode())
     return live_html(self._esm, img, state, self.html_limit)
@@ -211,8 +207,7 @@ def _repr_mimebundle_(self:WordExplorer, **kwargs):
     view = AnyWidget._repr_mimebundle_(self, **kwargs)
     data, meta = view if isinstance(view, tuple) else (view, {})
     if not self.sentence: return {**data, 'text/plain': repr(self)}, meta
-    film = _film(self._picture, self.sentence['words'], _unpacked(self))[0]
-    jpeg = base64.b64encode(to_jpeg(film)).decode()
+    jpeg = base64.b64encode(to_jpeg(_still(self).rgb)).decode()
     return {**data, 'text/plain': repr(self), 'text/html': self.html(), 'image/jpeg': jpeg}, meta
 
 # %% ../nbs/workbench/18_words.ipynb #30d72424

@@ -68,11 +68,11 @@ export function peakText(row, layer, places) {
   return [where, ...own].join(', ');
 }
 
-// What the head would say of a token after a layer; empty where there is no lens.
+// What the classifier would say of a token after a layer; empty where there is no lens.
 export function lensText(lens, layer, query, tokens) {
   if (!lens) return '';
   const nth = layer*tokens + query;
-  return `After it the head would say ${lens.names[lens.top[nth]]} (${percent(lens.share[nth]/100)}).`;
+  return `After it the classifier would say ${lens.names[lens.top[nth]]} (${percent(lens.share[nth]/100)}).`;
 }
 
 export function captionOf(record, s, row) {
@@ -157,7 +157,7 @@ function bones(record) {
   const small = text => make('small', { textContent: text }), column = (...nodes) => make('section', { className: 'attn-column' }, ...nodes);
   const left = column(node.main, node.caption), middle = column(small('All layers (rows): the mean, then each head'), node.sheet, labelled('Beside it', node.which), node.beside);
   const right = column(labelled('Layer', node.layer), labelled('Head', node.head), small('Ask from'), node.tokens);
-  if (record.lens) left.append(small('What the head would say of this token after each layer'), node.lens);
+  if (record.lens) left.append(small('What the classifier would say of this token after each layer'), node.lens);
   if (record.speaks) right.append(small('The answer (line: with everything on)'), node.bars, node.switches);
   node.root = make('div', { className: 'attn-explorer attn-patches' }, make('style', { textContent: PATCH_STYLE }), ...(record.tour.length ? [node.tour] : []), left, middle, right);
   return node;

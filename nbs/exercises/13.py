@@ -2,7 +2,6 @@
 import torch
 from torch import nn
 
-from attn_course.multihead import without_head
 from attn_course.vit import ViT
 
 # 1: the place of a token -------------------------------------------------------------------------
@@ -116,34 +115,56 @@ def a_vit():
 
 def check_effects(f):
     vit, xb, labels = a_vit()
-    got, want = f(vit, xb, labels), head_effects(vit, xb, labels)
+    got = f(vit, xb, labels, zeros)
     if got is None: return 'Not written yet: put your answer in the place of the three dots.'
     if tuple(getattr(got, 'shape', ())) != (2, 2): return 'A tensor (blocks, heads) is wanted.'
-    if torch.allclose(got, want): return None
-    if torch.allclose(got, what_is_left(vit, xb, labels)):
-        return 'Lost, not left: take the difference.'
-    if torch.allclose(got, all_at_once(vit, xb, labels)):
-        return 'One head at a time: the others are on again.'
-    return 'Not yet: accuracy with all heads on, minus accuracy without this one.'
+    if any(m._forward_hooks or m._forward_pre_hooks for m in vit.modules()):
+        return 'Remove each hook after its run.'
+    for wrong, hint in ((what_is_left, 'Lost, not left: take the difference.'),
+                        (all_at_once, 'One head at a time: the others are on again.')):
+        if torch.allclose(got, wrong(vit, xb, labels, zeros)): return hint
+    for new in (zeros, another):
+        if not torch.allclose(f(vit, xb, labels, new), head_effects(vit, xb, labels, new)):
+            return 'Accuracy as it is, minus accuracy with new(brought) in one head, all tokens.'
+
+def zeros(brought): return torch.zeros_like(brought)
+def another(brought): return brought.roll(1, 0)
 
 def accuracy(vit, xb, labels):
     with torch.no_grad(): return (vit(xb).argmax(1) == labels).float().mean()
 
-def head_effects(vit, xb, labels): return accuracy(vit, xb, labels) - what_is_left(vit, xb, labels)
+def put(vit, block, head, new): # a handle
+    def hook(out, args):
+        brought = args[0].unflatten(-1, (2, -1)).clone()
+        brought[:, :, head] = new(brought)[:, :, head]
+        return (brought.flatten(-2),)
+    return vit.blocks[block].attn.out.register_forward_pre_hook(hook)
 
-def what_is_left(vit, xb, labels):
-    left = torch.zeros(len(vit.blocks), vit.blocks[0].attn.heads)
-    for i, block in enumerate(vit.blocks):
-        for head in range(block.attn.heads):
-            with without_head(block.attn, head): left[i, head] = accuracy(vit, xb, labels)
+def what_is_left(vit, xb, labels, new):
+    left = torch.zeros(2, 2)
+    for block in range(2):
+        for head in range(2):
+            handle = put(vit, block, head, new)
+            left[block, head] = accuracy(vit, xb, labels)
+            handle.remove()
     return left
 
-def all_at_once(vit, xb, labels):
-    lost, whole = torch.zeros(len(vit.blocks), vit.blocks[0].attn.heads), accuracy(vit, xb, labels)
-    for i, block in enumerate(vit.blocks):
-        with without_head(block.attn, 0):
-            lost[i, 0] = whole - accuracy(vit, xb, labels)
-            with without_head(block.attn, 1): lost[i, 1] = whole - accuracy(vit, xb, labels)
+def head_effects(vit, xb, labels, new):
+    return accuracy(vit, xb, labels) - what_is_left(vit, xb, labels, new)
+
+def all_at_once(vit, xb, labels, new):
+    lost, whole, handles = torch.zeros(2, 2), accuracy(vit, xb, labels), []
+    for block in range(2):
+        for head in range(2):
+            handles.append(put(vit, block, head, new))
+            lost[block, head] = whole - accuracy(vit, xb, labels)
+    for handle in handles: handle.remove()
+    return lost
+
+def always_zeros(vit, xb, labels, new): return head_effects(vit, xb, labels, zeros)
+def left_on(vit, xb, labels, new):
+    lost = head_effects(vit, xb, labels, new)
+    put(vit, 0, 0, new)
     return lost
 
 
@@ -167,9 +188,10 @@ exercises = {
                (with_class, 'class token'), (with_itself, 'resembles itself')]),
     '13.4': dict(
         stars=3, check=check_effects, solution=head_effects,
-        hints=['without_head(block.attn, head) is a context: measure inside of it.',
-               'How many runs of the network do you need altogether?'],
-        wrong=[(what_is_left, 'Lost, not left'), (all_at_once, 'One head at a time')]),
+        hints=['block.attn.out reads what the heads bring, side by side: a forward pre-hook can '
+               'change it.', 'How many runs of the network do you need altogether?'],
+        wrong=[(what_is_left, 'Lost, not left'), (all_at_once, 'One head at a time'),
+               (always_zeros, 'with new(brought)'), (left_on, 'Remove each hook')]),
 }
 
 quiz = [
@@ -180,26 +202,32 @@ quiz = [
                   ('12.', False, 'Each layer has as many tables as heads.')]),
     dict(ask='Why does each row travel in units of its own largest weight?',
          choices=[('So that small weights keep their differences in one byte.', True,
-                   'With one scale for all, most rows would be zeros.'),
+                   'With one scale for all, small weights would all become zeros.'),
                   ('Because rows sum to 1.', False, 'They would do so in any unit.'),
                   ('To make all heads comparable.', False,
                    'It does the opposite: the scale travels beside it.')]),
     dict(ask='A head looks at the marked object. What do you know?',
          choices=[('Where it looks. Whether it is needed, only a test can show.', True,
-                   'In this chapter such heads were hardly missed.'),
+                   'In this chapter each of them alone was hardly missed, and together they were.'),
                   ('That the answer comes from it.', False, 'Take it away, and see.'),
                   ('That it was trained to find rings.', False,
                    'A map shows where it looks, not what for.')]),
     dict(ask='You switch off one head and nothing happens. It does nothing?',
          choices=[('Others may stand in for it.', True,
-                   'Switch off the whole layer before you say so.'),
+                   'Switch off several at once before you say so.'),
                   ('Yes.', False, 'One at a time shows what is missed, not what is done.'),
                   ('The test is broken.', False,
                    'It may be; but heads do stand in for each other.')]),
     dict(ask='What does the logit lens say of a patch?',
-         choices=[('What the head would say, if it read this token.', True,
+         choices=[('What the classifier would say, if it read this token.', True,
                    'It was trained to read another one: take it as a hint.'),
-                  ('What the network sees there.', False, 'It is the head that speaks.'),
+                  ('What the network sees there.', False, 'It is the classifier that speaks.'),
                   ('Which class the object there has.', False,
-                   'Only if tokens speak the language of the head.')]),
+                   'Only if tokens speak the language of the classifier.')]),
+    dict(ask='Zeros in the place of what a head brings: most answers are gone. So what?',
+         choices=[('That later blocks rely on something there; perhaps on a constant.', True,
+                   "Put the mean over many scenes there, or another scene's, before you say more."),
+                  ('That the head finds what the answer needs.', False,
+                   'In block 1 one constant vector for all patches of all scenes did as well.'),
+                  ('Nothing.', False, 'Something is relied on. What, is the next question.')]),
 ]

@@ -3,43 +3,7 @@ import torch
 
 BLANK = 'Not written yet: put your answer in the place of the three dots.'
 
-# 1: the weights of one look ----------------------------------------------------------------------
-
-def a_look():
-    torch.manual_seed(0)
-    shapes = (3, 5), (3, 7, 4), (5, 6), (4, 6), (6,)
-    return [torch.randn(*shape) for shape in shapes]
-
-def scores_by_hand(state, places, U, W, w):
-    scores = torch.empty(3, 7)
-    for b in range(3):
-        for i in range(7): scores[b, i] = w @ torch.tanh(state[b] @ U + places[b, i] @ W)
-    return scores
-
-def check_look(f):
-    given = a_look()
-    got = f(*[t.clone() for t in given])
-    if got is None: return BLANK
-    if not isinstance(got, torch.Tensor) or got.shape != (3, 7):
-        return f'A weight per picture and place: (3, 7), not {tuple(getattr(got, "shape", ()))}.'
-    if not torch.allclose(got.sum(1), torch.ones(3), atol=1e-5):
-        return 'The weights of one picture sum to 1 over its places.'
-    if torch.allclose(got, no_state(*given), atol=1e-5):
-        return 'Such weights are the same for every state: it drops out without tanh.'
-    if not torch.allclose(got, scores_by_hand(*given).softmax(1), atol=1e-5):
-        return 'The score of place i is w · tanh(state U + place_i W), then softmax over places.'
-
-def look(state, places, U, W, w):
-    return (torch.tanh((state @ U)[:, None] + places @ W) @ w).softmax(1)
-
-def no_state(state, places, U, W, w): return (places @ W @ w).softmax(1)
-def no_tanh(state, places, U, W, w): return (((state @ U)[:, None] + places @ W) @ w).softmax(1)
-def times_two(state, places, U, W, w): return look(state, places, U, W, 2*w)
-def over_pictures(state, places, U, W, w):
-    return (torch.tanh((state @ U)[:, None] + places @ W) @ w).softmax(0)
-
-
-# 2: greedy ---------------------------------------------------------------------------------------
+# 1: greedy ---------------------------------------------------------------------------------------
 
 def a_step(stops=True):
     asked = []
@@ -92,6 +56,74 @@ def always_start(step, state, length):
     return said
 
 
+# 2: read the true words, some looks blind --------------------------------------------------------
+
+def a_network():
+    torch.manual_seed(0)
+    places, words, mix = torch.rand(4, 3), torch.randn(9, 3), torch.randn(3, 9)
+    def look(state): return (places @ state).softmax(0)
+    def step(word, state, seen):
+        state = torch.tanh(.5*state + words[word] + 3*seen)
+        return (state + seen) @ mix, state
+    return look, step, places
+
+def by_hand(look, step, places, state, caption, blind):
+    rows = []
+    for t in range(len(caption) - 1):
+        weights = torch.ones(len(places))/len(places) if t in blind else look(state)
+        scores, state = step(caption[t], state, weights @ places)
+        rows.append(scores)
+    return torch.stack(rows)
+
+def check_blind(f):
+    parts, state, caption = a_network(), torch.zeros(3), [1, 5, 3, 7, 2]
+    def run(g, blind): return g(*parts, state.clone(), caption, blind)
+    got = run(f, [])
+    if got is None: return BLANK
+    if not isinstance(got, torch.Tensor) or got.shape != (4, 9):
+        return 'Scores for each word that follows: (len(caption) - 1, words), here (4, 9).'
+    if torch.allclose(got, run(own_words, []), atol=1e-5):
+        return 'It reads the true words, whatever it would have said.'
+    if torch.allclose(got, run(same_state, []), atol=1e-5):
+        return 'Each step goes on from the state of the last.'
+    for blind, hint in (([], 'Step t reads word t of the caption and sees weights @ places.'),
+            ([1], 'A blind look sees the mean of all places; all other looks stay as they are.'),
+            ([0, 2], 'Several looks may be blind: `blind` is a list of their numbers.')):
+        if not torch.allclose(run(f, blind), run(by_hand, blind), atol=1e-5): return hint
+
+def blind_scores(look, step, places, state, caption, blind):
+    found = []
+    for t, word in enumerate(caption[:-1]):
+        seen = places.mean(0) if t in blind else look(state) @ places
+        scores, state = step(word, state, seen)
+        found.append(scores)
+    return torch.stack(found)
+
+def own_words(look, step, places, state, caption, blind):
+    found, word = [], caption[0]
+    for t in range(len(caption) - 1):
+        seen = places.mean(0) if t in blind else look(state) @ places
+        scores, state = step(word, state, seen)
+        word = scores.argmax().item()
+        found.append(scores)
+    return torch.stack(found)
+
+def same_state(look, step, places, state, caption, blind):
+    seen = look(state) @ places
+    return torch.stack([step(word, state, seen)[0] for word in caption[:-1]])
+
+def dark(look, step, places, state, caption, blind): # sees nothing instead of the mean
+    found = []
+    for t, word in enumerate(caption[:-1]):
+        seen = torch.zeros(3) if t in blind else look(state) @ places
+        scores, state = step(word, state, seen)
+        found.append(scores)
+    return torch.stack(found)
+
+def one_blind(look, step, places, state, caption, blind):
+    return blind_scores(look, step, places, state, caption, blind[-1:])
+
+
 # 3: clipped precision ----------------------------------------------------------------------------
 
 def check_clipped(f):
@@ -116,52 +148,86 @@ def as_sets(said, true):
     return len(set(said.split()) & set(true.split()))/len(said.split())
 
 
-# 4: shares by position ---------------------------------------------------------------------------
+# 4: shares by part -------------------------------------------------------------------------------
 
-def check_positions(f):
-    got = f(['a red star', 'a blue'], ['a red sun', 'a red star'])
+PARTS = {'red': 'colour', 'blue': 'colour', 'star': 'thing', 'heart': 'thing', 'above': 'relation'}
+
+def check_parts(f):
+    true = ['a red star above a blue heart', 'a blue star above red heart']
+    got = f(['a red star above blue heart', 'a red star'], true, PARTS)
     if got is None: return BLANK
-    if not isinstance(got, dict): return 'Return a dictionary from position to share.'
-    if sorted(got) != [0, 1, 2]: return 'Positions 0, 1 and 2, as far as the shorter sentence goes.'
-    if abs(got[0] - 1) > 1e-6 or abs(got[1] - .5) > 1e-6:
-        return 'The share of sentences whose word at this position is right.'
-    if abs(got[2]) > 1e-6: return 'At position 2 one sentence has a word, and it is wrong.'
+    if not isinstance(got, dict): return 'Return a dictionary from part to share.'
+    if set(got) != {'colour 1', 'thing 1', 'relation 1', 'colour 2', 'thing 2'}:
+        return "The keys: 'colour 1', 'thing 1', 'relation 1', 'colour 2', 'thing 2'; no others."
+    if abs(got['colour 1'] - .5) > 1e-6:
+        return 'Compare the first colour of one sentence with the first colour of the other.'
+    if abs(got['colour 2'] - .5) > 1e-6 and abs(got['colour 2'] - 1) < 1e-6:
+        return 'A part that was never said is wrong: the second sentence has no second colour.'
+    if abs(got['colour 2'] - .5) > 1e-6:
+        return 'The second colour is the second one whatever stands before it, an "a" or not.'
+    if abs(got['thing 1'] - 1) > 1e-6: return 'The first thing is right in both.'
 
-def checked_share(said, true):
+def parts_of(sentence, kinds):
+    found, many = {}, {}
+    for word in sentence.split():
+        if word not in kinds: continue
+        kind = kinds[word]
+        many[kind] = many.get(kind, 0) + 1
+        found[f'{kind} {many[kind]}'] = word
+    return found
+
+def share_by_part(said, true, kinds):
     hits = {}
     for a, b in zip(said, true, strict=True):
-        for i, (mine, theirs) in enumerate(zip(a.split(), b.split())): # noqa: B905, one may end
-            hits.setdefault(i, []).append(mine == theirs)
-    return {i: sum(found)/len(found) for i, found in hits.items()}
+        mine = parts_of(a, kinds)
+        for part, word in parts_of(b, kinds).items():
+            hits.setdefault(part, []).append(mine.get(part) == word)
+    return {part: sum(found)/len(found) for part, found in hits.items()}
 
-def as_list(said, true): return list(checked_share(said, true).values())
-def of_all(said, true):
-    return dict.fromkeys(checked_share(said, true), 1.)
+def forgiving(said, true, kinds):
+    hits = {}
+    for a, b in zip(said, true, strict=True):
+        mine = parts_of(a, kinds)
+        for part, word in parts_of(b, kinds).items():
+            if part in mine: hits.setdefault(part, []).append(mine[part] == word)
+    return {part: sum(found)/len(found) for part, found in hits.items()}
+
+def by_position(said, true, kinds):
+    hits = {}
+    for a, b in zip(said, true, strict=True):
+        for part, word in parts_of(b, kinds).items():
+            at = b.split().index(word)
+            hits.setdefault(part, []).append(a.split()[at:at + 1] == [word])
+    return {part: sum(found)/len(found) for part, found in hits.items()}
+
+def without_numbers(said, true, kinds):
+    return {part.split()[0]: share for part, share in share_by_part(said, true, kinds).items()}
 
 
 exercises = {
     '14.1': dict(
-        stars=2, check=check_look, solution=look,
-        hints=['Bring state U to the shape (bs, 1, m), so that it is added to every place.',
-               'A vector on the right of @ sums over the last axis; the softmax runs over axis 1.'],
-        wrong=[(no_state, 'same for every state'), (no_tanh, 'drops out without tanh'),
-               (over_pictures, 'sum to 1 over its places'), (times_two, 'score of place i')]),
-    '14.2': dict(
-        stars=2, check=check_speak, solution=speak,
+        stars=1, check=check_speak, solution=speak,
         hints=['Two things end the loop: which?', 'What does the next step read?'],
         wrong=[(never_stops, 'it must stop'), (without_end, 'belongs to what is said'),
                (always_start, 'reads the word said last')]),
+    '14.2': dict(
+        stars=2, check=check_blind, solution=blind_scores,
+        hints=['What differs from exercise 1: what a step reads, and what it sees.',
+               'Which weights would a look have that cannot tell one place from another?'],
+        wrong=[(own_words, 'reads the true words'), (same_state, 'state of the last'),
+               (dark, 'mean of all places'), (one_blind, 'Several looks')]),
     '14.3': dict(
         stars=2, check=check_clipped, solution=clipped,
-        hints=['Go through the different words that were said, not through all of them.',
-               'How often may a word be right at most?'],
+        hints=['How often may a word be right at most?',
+               'Go through the different words that were said, not through all of them.'],
         wrong=[(unclipped, 'have no partner'), (by_truth, 'number of words said'),
                (as_sets, 'both count')]),
     '14.4': dict(
-        stars=3, check=check_positions, solution=checked_share,
-        hints=['zip ends with the shorter of two sentences.',
-               'Collect True and False for each position, then take the mean.'],
-        wrong=[(as_list, 'dictionary'), (of_all, 'share of sentences')]),
+        stars=3, check=check_parts, solution=share_by_part,
+        hints=['Make a dictionary of each sentence first: part -> word.',
+               'The truth says which parts there are; the network may have left one out.'],
+        wrong=[(forgiving, 'never said is wrong'), (by_position, 'whatever stands before'),
+               (without_numbers, 'no others')]),
 }
 
 quiz = [
@@ -177,12 +243,12 @@ quiz = [
                   ('Because the loss is the same.', False, 'The loss is not.')]),
     dict(ask='The network looks at an object while it says "of". What follows?',
          choices=[('That it looks there. Blind this look and see whether a word suffers.', True,
-                   'In this chapter none did.'),
+                   'After "left" nothing but "of" can come, so here none did.'),
                   ('That "of" depends on the object.', False, 'Blinded, it says "of" as surely.'),
                   ('That the map is wrong.', False, 'The map shows the weights as they are.')]),
     dict(ask='BLEU is high and few captions are exact. How can that be?',
-         choices=[('Most words and pairs of words are right; one colour is not.', True,
-                   'A score that forgives hides the mistake that matters.'),
+         choices=[('Most words and pairs of words are right; one relation is not.', True,
+                   'A score that forgives makes this mistake look small.'),
                   ('BLEU is broken.', False, 'It counts what it was made to count.'),
                   ('Captions are too short.', False, 'Long ones have the same problem.')]),
     dict(ask='What does a beam of 5 keep?',
@@ -190,4 +256,9 @@ quiz = [
                    'So the likeliest sentence may still be lost.'),
                   ('The five likeliest words.', False, 'Whole beginnings compete.'),
                   ('Five sentences of different looks.', False, 'Looks are not compared.')]),
+    dict(ask='Blind before the second "a", and it still says "a" in every scene with an "a".',
+         choices=[('Try scenes where no "a" belongs: perhaps "a" is what it says by default.', True,
+                   'With scissors it needs the look, and goes wrong without it.'),
+                  ('So this look is for nothing.', False, 'We chose scenes that cannot fail.'),
+                  ('So "a" needs no picture.', False, 'Whether one belongs there does.')]),
 ]

@@ -10,71 +10,92 @@ from attn_course.trials import checked_maps, colour_maps, outputs_of, share_of
 
 BLANK = 'Not written yet: put your answer in the place of the three dots.'
 
-# 1: cover the largest cells ----------------------------------------------------------------------
+# 1: insertion by hand ----------------------------------------------------------------------------
 
-def check_covered(f):
+def check_insertion(f):
     torch.manual_seed(0)
-    picture, a_map = torch.rand(3, 4, 6), torch.tensor([[3., 9, 1], [7, 2, 5]])
-    before = picture.clone()
-    got = f(picture, a_map, 2)
+    picture, blurred, a_map = torch.rand(3, 4, 6), torch.zeros(3, 4, 6), torch.tensor(
+        [[3., 9, 1], [7, 2, 5]])
+    before, asked = picture.clone(), []
+    def score(p):
+        asked.append(p.clone())
+        return p.sum().item()
+    got = f(score, picture, blurred, a_map)
     if got is None: return BLANK
-    if not torch.equal(picture, before): return 'The picture that was given must stay as it is.'
-    if not isinstance(got, torch.Tensor) or got.shape != (3, 4, 6):
-        return 'Return a picture of the same shape.'
-    changed = (got != before).any(0)
-    cells = changed.view(2, 2, 3, 2).any(3).any(1)
-    if int(cells.sum()) != 2: return 'Two cells of two by two pixels each are to be covered.'
-    if cells[1, 1] or cells[0, 2]: return 'The largest cells go, not the smallest.'
-    if not (cells[0, 1] and cells[1, 0]): return 'The largest cells are those with 9 and 7.'
-    if not torch.allclose(got[:, 0, 2], before.mean((1, 2)), atol=1e-5):
-        return "In their place stands the whole picture's mean colour, channel by channel."
+    if not (torch.equal(picture, before) and not blurred.any()):
+        return 'The two pictures that were given must stay as they are.'
+    if len(got) != 7: return 'A number before the first cell, and one after each: 7 for 6 cells.'
+    if hint := wrong_course(asked, before): return hint
+    if not torch.allclose(torch.tensor(got), torch.tensor([p.sum().item() for p in asked])):
+        return 'Return what score says after each step.'
 
-def covered(picture, a_map, k):
-    gone = torch.zeros(a_map.numel(), dtype=torch.bool)
-    gone[a_map.flatten().argsort(descending=True)[:k]] = True
+def wrong_course(asked, whole): # the pictures that were scored, in order
+    if asked[0].any(): return 'It begins with the blurred picture, nothing put back.'
+    if not torch.equal(asked[-1], whole): return 'At the end the picture is whole again.'
+    first = (asked[1] != 0).any(0).view(2, 2, 3, 2).any(3).any(1)
+    if int(first.sum()) != 1: return 'One cell at a time, with all its pixels.'
+    if not first[0, 1]: return 'The largest cell comes first.'
+
+def insertion_by_hand(score, picture, blurred, a_map):
+    now, found = blurred.clone(), [score(blurred)]
     h, w = (n//m for n, m in zip(picture.shape[1:], a_map.shape, strict=True))
-    gone = gone.view(a_map.shape).repeat_interleave(h, 0).repeat_interleave(w, 1)
-    return torch.where(gone, picture.mean((1, 2))[:, None, None], picture)
+    for cell in a_map.flatten().argsort(descending=True).tolist():
+        row, col = h*(cell//a_map.shape[1]), w*(cell % a_map.shape[1])
+        now[:, row:row + h, col:col + w] = picture[:, row:row + h, col:col + w]
+        found.append(score(now))
+    return found
 
-def smallest(picture, a_map, k): return covered(picture, -a_map, k)
-def in_place(picture, a_map, k):
-    picture.copy_(covered(picture, a_map, k))
-    return picture
+def smallest(score, picture, blurred, a_map):
+    return insertion_by_hand(score, picture, blurred, -a_map)
 
-def one_grey(picture, a_map, k):
-    new = covered(picture, a_map, k)
-    return torch.where(new == picture, picture, picture.mean())
+def in_place(score, picture, blurred, a_map):
+    found = insertion_by_hand(score, picture, blurred, a_map)
+    blurred.copy_(picture)
+    return found
+
+def deletion_instead(score, picture, blurred, a_map):
+    return insertion_by_hand(score, blurred, picture, a_map)
+
+def without_start(score, picture, blurred, a_map):
+    return insertion_by_hand(score, picture, blurred, a_map)[1:]
 
 
-# 2: the bootstrap --------------------------------------------------------------------------------
+# 2: exchange the weights -------------------------------------------------------------------------
 
-def check_interval(f):
+def check_exchange(f):
     torch.manual_seed(0)
-    values = torch.randn(400) + 3
-    got = f(values, 2000)
+    q, k, v = torch.randn(3, 3, 5, 4).unbind(0)
+    own, donor = (q @ k.transpose(1, 2)/2).softmax(-1), [1, 2, 0]
+    got = f(q.clone(), k.clone(), v.clone(), list(donor))
     if got is None: return BLANK
-    if not (isinstance(got, tuple) and len(got) == 2): return 'Return two numbers: low and high.'
-    low, high = (float(v) for v in got)
-    half = 1.96*values.std().item()/20
-    if high <= low: return 'The lower end comes first.'
-    if high - low > 4*half: return 'Quantiles of the means, not of the values themselves.'
-    if high - low < .5*half: return 'Draw with repetition, as many as there are values.'
-    middle = (low + high)/2
-    if abs(middle - values.mean().item()) > .3*half: return 'The interval lies around the mean.'
-    if abs((high - low)/2 - half) > .15*half: return 'The ends are the 2.5 % and 97.5 % quantiles.'
+    if not isinstance(got, torch.Tensor) or got.shape != (3, 5, 4):
+        return 'An answer for each token: (3, 5, 4).'
+    if not torch.allclose(got[:, 1:], (own @ v)[:, 1:], atol=1e-5):
+        return 'The other tokens keep their own weights: softmax of q · k / √dim, over the keys.'
+    if torch.allclose(got, own @ v, atol=1e-5): return 'Token 0 still has its own weights.'
+    if torch.allclose(got[:, 0], (own @ v)[donor, 0], atol=1e-5):
+        return "Only the weights are the donor's; the values are its own."
+    if torch.allclose(got[donor, 0], (own[:, None, 0] @ v[donor])[:, 0], atol=1e-5):
+        return 'Picture i takes the weights of picture donor[i], not the other way round.'
+    if not torch.allclose(got[:, 0], (own[donor, None, 0] @ v)[:, 0], atol=1e-5):
+        return 'Token 0 of picture i: the weights of token 0 in picture donor[i], its own values.'
 
-def interval(values, draws):
-    means = values[torch.randint(len(values), (draws, len(values)))].mean(1)
-    return means.quantile(.025).item(), means.quantile(.975).item()
+def exchanged(q, k, v, donor):
+    weights = (q @ k.transpose(1, 2)/q.shape[-1]**.5).softmax(-1)
+    weights[:, 0] = weights[donor, 0]
+    return weights @ v
 
-def of_values(values, draws): return values.quantile(.025).item(), values.quantile(.975).item()
-def without_repetition(values, draws):
-    means = torch.stack([values[torch.randperm(len(values))].mean() for _ in range(50)])
-    return means.quantile(.025).item() - 1e-6, means.quantile(.975).item() + 1e-6
+def whole_answer(q, k, v, donor):
+    answers = (q @ k.transpose(1, 2)/q.shape[-1]**.5).softmax(-1) @ v
+    answers[:, 0] = answers[donor, 0]
+    return answers
 
-def too_narrow(values, draws):
-    means = values[torch.randint(len(values), (draws, len(values)))].mean(1)
-    return means.quantile(.16).item(), means.quantile(.84).item()
+def all_rows(q, k, v, donor):
+    return (q @ k.transpose(1, 2)/q.shape[-1]**.5).softmax(-1)[donor] @ v
+
+def untouched(q, k, v, donor): return exchanged(q, k, v, list(range(len(q))))
+def backwards_donor(q, k, v, donor):
+    return exchanged(q, k, v, torch.tensor(donor).argsort().tolist())
 
 
 # 3: enough ---------------------------------------------------------------------------------------
@@ -137,26 +158,28 @@ def flat_rows(model, xb, target): return torch.ones(len(xb), 64)
 
 exercises = {
     '15.1': dict(
-        stars=1, check=check_covered, solution=covered,
-        hints=['argsort(descending=True) gives the order of the flattened cells.',
-               'repeat_interleave, once per axis, makes pixels of cells; torch.where fills them.'],
-        wrong=[(smallest, 'not the smallest'), (in_place, 'must stay as it is'),
-               (one_grey, 'channel by channel')]),
+        stars=2, check=check_insertion, solution=insertion_by_hand,
+        hints=['Only two things differ from the deletion by hand: where it begins, and what a step '
+               'puts in.',
+               'How many pixels high and wide is a cell of the map?'],
+        wrong=[(smallest, 'largest cell comes first'), (in_place, 'must stay as they are'),
+               (deletion_instead, 'begins with the blurred'), (without_start, 'before the first')]),
     '15.2': dict(
-        stars=2, check=check_interval, solution=interval,
-        hints=['torch.randint can draw all indices at once, (draws, n).',
-               'One mean per draw, then quantiles of these means.'],
-        wrong=[(of_values, 'not of the values'), (without_repetition, 'with repetition'),
-               (too_narrow, '2.5 %')]),
+        stars=2, check=check_exchange, solution=exchanged,
+        hints=['First all weights as they are, (n, tokens, tokens): which row belongs to token 0?',
+               'The sum over values comes last.'],
+        wrong=[(untouched, 'still has its own'), (whole_answer, 'the values are its own'),
+               (all_rows, 'keep their own weights'), (backwards_donor, 'other way round')]),
     '15.3': dict(
-        stars=2, check=check_enough, solution=enough,
+        stars=1, check=check_enough, solution=enough,
         hints=['What do all n patches score?', 'Try k = 0, 1, 2 ... in turn.'],
         wrong=[(more_than, 'at least'), (from_one, 'k may be 0'),
                (backwards, 'most important')]),
     '15.4': dict(
         stars=3, check=check_cheat, solution=cheat,
-        hints=['Nobody forbids to use the metric itself.',
-               'Several maps per picture: which of them has the lowest deletion?'],
+        hints=['share_of(model, target) is a score; removal_curve(score, xb, maps, TENTHS) gives '
+               'curves with it, and area(curves, TENTHS) a number for each picture.',
+               'What do you know before you choose? Nobody forbids to use the metric itself.'],
         wrong=[(rollout_again, 'not yet'), (flat_rows, 'finite maps')]),
 }
 
@@ -165,7 +188,7 @@ quiz = [
          choices=[('That the answer suffers without these pixels, with this fill.', True,
                    'Another fill, another curve.'),
                   ('That the map shows how the network works.', False,
-                   'A map of colours fell as fast as rollout.'),
+                   'A map of colours did as well as rollout.'),
                   ('That the network is good.', False, 'It may fall fast and be wrong.')]),
     dict(ask='Why does a table of methods need a map that looks at no network?',
          choices=[('To see what the metric rewards besides the network.', True,
@@ -177,10 +200,10 @@ quiz = [
                    'The centre does not move for any noise.'),
                   ('Yes, it is stable.', False, 'So is a stopped clock.'),
                   ('No, it should move.', False, 'Not with noise that changes no answer.')]),
-    dict(ask='Rollout looks the same when the head begins anew. What does that show?',
+    dict(ask='Rollout looks the same when the classifier begins anew. What does that show?',
          choices=[('It does not depend on the answer that is asked about.', True,
-                   'It is made of weights alone; the head is not among them.'),
-                  ('That the head is unimportant.', False, 'The answers are gone.'),
+                   'It is made of weights below the classifier.'),
+                  ('That the classifier is unimportant.', False, 'The answers are gone.'),
                   ('That rollout is robust.', False, 'It explains an answer nobody gives.')]),
     dict(ask='Two heads look at the same object. One is exchanged, and nothing happens.',
          choices=[('It is not missed; what it does others do as well, or nobody reads it.', True,
