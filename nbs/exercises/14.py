@@ -159,13 +159,15 @@ def check_parts(f):
     if not isinstance(got, dict): return 'Return a dictionary from part to share.'
     if set(got) != {'colour 1', 'thing 1', 'relation 1', 'colour 2', 'thing 2'}:
         return "The keys: 'colour 1', 'thing 1', 'relation 1', 'colour 2', 'thing 2'; no others."
-    if abs(got['colour 1'] - .5) > 1e-6:
-        return 'Compare the first colour of one sentence with the first colour of the other.'
-    if abs(got['colour 2'] - .5) > 1e-6 and abs(got['colour 2'] - 1) < 1e-6:
+    if abs(got['colour 2'] - 1) < 1e-6:
         return 'A part that was never said is wrong: the second sentence has no second colour.'
-    if abs(got['colour 2'] - .5) > 1e-6:
-        return 'The second colour is the second one whatever stands before it, an "a" or not.'
-    if abs(got['thing 1'] - 1) > 1e-6: return 'The first thing is right in both.'
+    for part, share, hint in (
+            ('colour 1', .5, 'Compare the first colour with the first colour.'),
+            ('colour 2', .5, 'The second colour is the second one whatever stands before it.'),
+            ('thing 1', 1., 'The first thing is right in both.'),
+            ('thing 2', .5, 'The second thing is right in the first sentence only.'),
+            ('relation 1', .5, 'The relation is right in the first sentence only.')):
+        if abs(got[part] - share) > 1e-6: return hint
 
 def parts_of(sentence, kinds):
     found, many = {}, {}
@@ -242,8 +244,8 @@ quiz = [
                   ('They cannot; it is only an estimate.', False, 'The two shares are the same.'),
                   ('Because the loss is the same.', False, 'The loss is not.')]),
     dict(ask='The network looks at an object while it says "of". What follows?',
-         choices=[('That it looks there. Blind this look and see whether a word suffers.', True,
-                   'After "left" nothing but "of" can come, so here none did.'),
+         choices=[('That it looks there. Whether a word needs it, only a test can show.', True,
+                   'And only where the word could be another: after "left" always comes "of".'),
                   ('That "of" depends on the object.', False, 'Blinded, it says "of" as surely.'),
                   ('That the map is wrong.', False, 'The map shows the weights as they are.')]),
     dict(ask='BLEU is high and few captions are exact. How can that be?',

@@ -30,11 +30,13 @@ def check_insertion(f):
         return 'Return what score says after each step.'
 
 def wrong_course(asked, whole): # the pictures that were scored, in order
+    if not asked: return 'Ask score before the first cell, and after each.'
     if asked[0].any(): return 'It begins with the blurred picture, nothing put back.'
     if not torch.equal(asked[-1], whole): return 'At the end the picture is whole again.'
     first = (asked[1] != 0).any(0).view(2, 2, 3, 2).any(3).any(1)
     if int(first.sum()) != 1: return 'One cell at a time, with all its pixels.'
     if not first[0, 1]: return 'The largest cell comes first.'
+    if not (asked[2] != 0).any(0)[2, 0]: return 'The second largest comes second.'
 
 def insertion_by_hand(score, picture, blurred, a_map):
     now, found = blurred.clone(), [score(blurred)]
