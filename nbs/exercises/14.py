@@ -88,7 +88,7 @@ def check_blind(f):
         return 'Each step goes on from the state of the last.'
     for blind, hint in (([], 'Step t reads word t of the caption and sees weights @ places.'),
             ([1], 'A blind look sees the mean of all places; all other looks stay as they are.'),
-            ([0, 2], 'Several looks may be blind: `blind` is a list of their numbers.')):
+            ([1, 2], 'Several looks may be blind: `blind` is a list of their numbers.')):
         if not torch.allclose(run(f, blind), run(by_hand, blind), atol=1e-5): return hint
 
 def blind_scores(look, step, places, state, caption, blind):
