@@ -91,13 +91,20 @@ def check_blind(f):
             ([1, 2], 'Several looks may be blind: `blind` is a list of their numbers.')):
         if not torch.allclose(run(f, blind), run(by_hand, blind), atol=1e-5): return hint
 
-def blind_scores(look, step, places, state, caption, blind):
+def walk(step, state, caption, see): # reads the true words; see(number of a step, state)
     found = []
     for t, word in enumerate(caption[:-1]):
-        seen = places.mean(0) if t in blind else look(state) @ places
-        scores, state = step(word, state, seen)
+        scores, state = step(word, state, see(t, state))
         found.append(scores)
     return torch.stack(found)
+
+def blind_scores(look, step, places, state, caption, blind):
+    def see(t, state): return places.mean(0) if t in blind else look(state) @ places
+    return walk(step, state, caption, see)
+
+def dark(look, step, places, state, caption, blind): # sees nothing instead of the mean
+    def see(t, state): return torch.zeros(3) if t in blind else look(state) @ places
+    return walk(step, state, caption, see)
 
 def own_words(look, step, places, state, caption, blind):
     found, word = [], caption[0]
@@ -111,14 +118,6 @@ def own_words(look, step, places, state, caption, blind):
 def same_state(look, step, places, state, caption, blind):
     seen = look(state) @ places
     return torch.stack([step(word, state, seen)[0] for word in caption[:-1]])
-
-def dark(look, step, places, state, caption, blind): # sees nothing instead of the mean
-    found = []
-    for t, word in enumerate(caption[:-1]):
-        seen = torch.zeros(3) if t in blind else look(state) @ places
-        scores, state = step(word, state, seen)
-        found.append(scores)
-    return torch.stack(found)
 
 def one_blind(look, step, places, state, caption, blind):
     return blind_scores(look, step, places, state, caption, blind[-1:])
