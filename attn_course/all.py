@@ -7,6 +7,7 @@ from attn_course.widgets import *
 from attn_course.exercise import *
 from attn_course.study import *
 from attn_course.metrics import *
+from attn_course.contexts import *
 from attn_course.capture import *
 from attn_course.replay import *
 from attn_course.places import *

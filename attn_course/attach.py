@@ -18,7 +18,8 @@ from fastai.vision.learner import vision_learner
 from torch import Tensor, nn
 
 from .attention import attention_entropy
-from .capture import capture, undisturbed
+from .capture import capture
+from .contexts import undisturbed
 from .channel import CBAM, EfficientChannelAttention, SqueezeExcitation
 from .places import body_of, find_places
 from .selfattention import SelfAttention2d

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .capture import network_of, undisturbed
+from .capture import network_of
+from .contexts import undisturbed
 from .replay import NEEDS, Run, as_list, check_grids, full, image_batch
 
 # %% ../nbs/07_cam.ipynb #imp00002

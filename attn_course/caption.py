@@ -19,7 +19,7 @@ from attn_course.captions import (
     exact_caption,
     word_maps,
 )
-from .capture import undisturbed
+from .contexts import undisturbed
 from .cases import Case, Explained
 from .data import CAPTION_VOCAB, TensorCaption
 from .interpret import explain

@@ -8,8 +8,9 @@ __all__ = ['explore']
 # %% ../nbs/13_explore.ipynb #645196a5
 import torch
 
-from .blocks import find_blocks
-from .capture import capture, first_tensor, network_of, undisturbed
+from .blocks import check_lens, find_blocks
+from .capture import capture, first_tensor, network_of
+from .contexts import undisturbed
 from .explorer import PatchExplorer, Survey
 from .prepare import class_names
 from .rollout import rollout
@@ -22,7 +23,6 @@ from attn_course.survey import (
     scores_in,
     shares_from,
     sight_of,
-    states_of,
 )
 
 # %% ../nbs/13_explore.ipynb #df6084f4
@@ -59,19 +59,21 @@ def explore(
 def _through_blocks(net, xb, out, found, names, shares): # adds features; gives rollout and lens
     try: blocks = find_blocks(net, xb)
     except ValueError: return {}
-    states, by_name = states_of(net, xb, blocks), {layer.name: layer for layer in found}
-    tokens = {name: first_tensor(states[block])[1] for name, block in blocks.names.items()}
-    n = len(blocks.prefix) + blocks.grid[0]*blocks.grid[1]
-    if not set(by_name) <= set(tokens): return {}
-    if any(t.ndim != 3 or t.shape[1] != n for t in tokens.values()): return {} # as in a CNN
-    for name in by_name: by_name[name].features = tokens[name][0].float().cpu().numpy()
-    with undisturbed(net), torch.no_grad(), capture(net, attn=list(tokens)) as rec: net(xb)
-    through = rollout([a.float() for a in rec.attn.values()])[0].float().cpu().numpy()
-    if shares is None: return dict(rollout=through)
-    said = said_of_tokens(net, xb, blocks, states, shares=shares)
+    if not {layer.name for layer in found} <= set(blocks.names): return {}
+    order = blocks.tokens.order
+    with undisturbed(net), torch.no_grad(), capture(net, attn=list(blocks.names)) as rec: net(xb)
+    through = rollout([a.float() for a in rec.attn.values()])[0][order][:, order]
+    more = dict(rollout=through.float().cpu().numpy())
+    try: states = check_lens(net, xb, blocks)
+    except ValueError: return more # no module puts out the tokens after a block
+    tokens = {name: first_tensor(states[block])[1][0] for name, block in blocks.names.items()}
+    for layer in found: layer.features = tokens[layer.name][order].float().cpu().numpy()
+    if shares is None: return more
+    said = said_of_tokens(net, xb, blocks, states, shares=shares)[:, order]
+    by_name = {layer.name for layer in found}
     shown = [i for i, name in enumerate(tokens) if name in by_name]
     numbers = [f'class {i}' for i in range(said.shape[2])]
-    return dict(rollout=through, lens=said[shown], names=names or numbers)
+    return more | dict(lens=said[shown], names=names or numbers)
 
 
 def _every_answer(ask, found): # by what is switched off: '2' a layer, '2.0' a head

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .blocks import blocks_apart, find_blocks, lens
+from .blocks import blocks_apart, check_lens, find_blocks, lens
 from .cam import register_method
 from .capture import capture, first_tensor
 from .replay import full, register_need
@@ -63,19 +63,25 @@ def legrad(
     return torch.stack([g.relu().mean((1, 2)) for g in grads]).mean(0)
 
 # %% ../nbs/12_rollout.ipynb #ff09fc4e
+def blocks_in(run): # -> the `Blocks` of a `Run`, found once
+    if 'blocks' not in run.found: run.found['blocks'] = find_blocks(run.model, run.xb)
+    return run.found['blocks']
+
+
 @contextmanager
 def watched(run): # gives the `Record` of the maps of a `Run`, with their graph if it has gradients
-    names = list(find_blocks(run.model, run.xb).names)
+    names = list(blocks_in(run).names)
     with capture(run.model, attn=names, attn_grads='grads' in run.watch) as rec: yield rec
 
 
 @contextmanager
 def apart(run): # gives what `blocks_apart` gives; None where others ask for gradients of the run
-    blocks = find_blocks(run.model, run.xb)
+    blocks = blocks_in(run)
+    check_lens(run.model, run.xb, blocks)
     alone = not run.layers and set(run.watch) == {'grads', apart}
     if not alone: yield None
     else:
-        with blocks_apart(run.model, blocks) as seen: yield seen
+        with blocks_apart(run.model, blocks, run.xb) as seen: yield seen
 
 
 def _attn(run, layer, score): return [full(a.detach()) for a in run.seen[watched].attn.values()]
@@ -93,7 +99,7 @@ def _own_grads(run, layer, score):
     seen = run.seen[apart]
     with torch.inference_mode(False), torch.enable_grad():
         if seen is None:
-            with blocks_apart(run.model, find_blocks(run.model, run.xb)) as seen:
+            with blocks_apart(run.model, blocks_in(run), run.xb) as seen:
                 run.model(run.xb.clone())
         rec, outs = seen
         said = lens(run.model, run.xb, outs, [first_tensor(out)[1] for out in outs.values()])
@@ -106,7 +112,7 @@ def _own_grads(run, layer, score):
 register_need('attn', _attn, watch=[watched])
 register_need('attn_grads', _attn_grads, watch=['grads', watched])
 register_need('own_grads', _own_grads, watch=['grads', apart])
-register_need('blocks', lambda run, layer, score: find_blocks(run.model, run.xb))
+register_need('blocks', lambda run, layer, score: blocks_in(run))
 
 # %% ../nbs/12_rollout.ipynb #e62652ae
 def last_block(attn:list) -> Tensor: # list of (bs, heads, n, n) -> (bs, n, n)
