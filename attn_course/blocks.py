@@ -95,7 +95,7 @@ def _check_same(rec):
         same = attn.shape[0] == 1 and tuple(attn.shape[2:]) == (n, n) and '@' not in name
         if not (same and asked == seen == tokens and seen.grid): raise ValueError(
             f'All blocks must see the same tokens, patches on one grid: {name} has '
-            f'{tuple(attn.shape[2:])} queries and keys ({seen}), {first} {(n, n)} ({tokens}).')
+            f'{tuple(attn.shape[2:])} queries and keys ({asked}; {seen}), {first} {(n, n)} ({tokens}).')
 
 # %% ../nbs/workbench/17_blocks.ipynb #blck0017
 @contextmanager
@@ -123,7 +123,7 @@ def _read(model, xb, last):
             grads = rec.attn_grads[last][0].abs().sum((0, 2))
     if not grads.any(): raise ValueError(
         f'Nothing that the last attention of {kind}, {last}, gives moves its answer: are the '
-        'weights of its head zeros?')
+        'weights of its head zeros, or is a gate behind the attention closed?')
     return grads.nonzero().flatten().tolist()
 
 # %% ../nbs/workbench/17_blocks.ipynb #5760bfca

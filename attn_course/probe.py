@@ -279,14 +279,20 @@ def changed_weights(
 ) -> tuple: # (queries, keys), each (pictures - 1, windows, n): how much each one changed
     "Which queries and which keys of attention changed."
     def some(n): return torch.linspace(0, n - 1, min(n, 48)).long() # are enough
-    of_keys = _moves(weights[..., some(weights.shape[-2]), :]).nanmedian(-2).values.nan_to_num()
+    moves = _moves(weights[..., some(weights.shape[-2]), :])
+    most = moves.nan_to_num().amax(-1, keepdim=True)
+    near = (moves <= most/20).float().mean(-1, keepdim=True) # of a query that is still: many
+    keys = _where(near >= .5, moves, -2)
     few = some(weights.shape[-1])
-    moves, still = _moves(weights[..., few]), of_keys[..., few] <= of_keys.amax(-1, keepdim=True)/20
-    beside = moves.masked_fill(~still[..., None, :], torch.nan) # keys that are still
-    of_queries = beside.nanmedian(-1).values.nan_to_num()
-    all_moved = moves.nanmedian(-1).values.nan_to_num()
-    of_queries = torch.where(still.any(-1, keepdim=True), of_queries, all_moved)
-    return of_queries.nan_to_num().mean(2).cpu(), of_keys.mean(2).cpu()
+    still = keys[..., few] <= keys.amax(-1, keepdim=True)/20
+    queries = _where(still[..., None, :], _moves(weights[..., few]), -1)
+    return queries.mean(2).cpu(), keys.mean(2).cpu()
+
+
+def _where(still, moves, axis):
+    "The mean beside what is still; the median where nothing is."
+    beside = moves.masked_fill(~still, torch.nan).nanmean(axis)
+    return torch.where(beside.isnan(), moves.nanmedian(axis).values, beside).nan_to_num()
 
 
 def _moves(weights):
@@ -294,7 +300,18 @@ def _moves(weights):
     weights = weights.float().abs() # mixed heads may have some below 0
     logs, seen = weights.clamp(min=1e-12).log(), weights > 1e-12
     change = (logs[1:] - logs[:1]).masked_fill(~(seen[1:] | seen[:1]), torch.nan) # a mask, perhaps
-    return (change - change.nanmedian(-1, keepdim=True).values).abs().clamp(max=20)
+    return (change - _commonest(change)).abs().clamp(max=20)
+
+
+def _commonest(t):
+    "The value near which most lie in each row: the middle of the densest third."
+    n = t.shape[-1]//3
+    median = t.nanmedian(-1, keepdim=True).values
+    if n < 2: return median
+    rows = t.nan_to_num(torch.inf).sort(-1).values
+    width = (rows[..., n:] - rows[..., :-n]).nan_to_num(torch.inf)
+    found = rows.gather(-1, width.argmin(-1, keepdim=True) + n//2)
+    return torch.where(found.isinf(), median, found)
 
 
 def cut_weights(
@@ -422,10 +439,11 @@ def _changed_places(t):
     return {'tokens': moved(2)} if t.ndim == 3 else {'last': moved(3), 'first': moved(1)}
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0027
-def _masks(grids, image, n=4): # (n, height, width) bool
+def _masks(grids, image): # (4 or 8, height, width) bool
     """What is changed in n pictures: a quarter of the cells of the coarsest grid.
 
     Every fifth cell holds a pattern of a finer grid. Turned or mirrored the masks would be others."""
+    n = 4 if grids[0][0]*grids[0][1] > 36 else 8 # a small grid shows less in each
     for seed in range(1000):
         generator = torch.Generator().manual_seed(seed)
         masks = _cells(grids[0], image, n, .25, generator)
@@ -451,7 +469,7 @@ def _sizes(outputs, image):
     "Grids that were seen, the smallest first; those that fit exactly; those that token counts fit."
     seen = {size for s in outputs if len(s) == 4 for size in (s[2:], s[1:3])}
     counts = {s[1] for s in outputs if len(s) == 3}
-    def fits(g): return not (image[0] % g[0] or image[1] % g[1]) and min(g) > 1
+    def fits(g): return min(g) > 1 and not (image[0] % g[0] or image[1] % g[1])
     exact = [g for g in seen if fits(g) and g[0]*image[1] == g[1]*image[0]]
     tokens = [g for n in counts for extra in range(9) for g in pairs(max(n - extra, 1))
               if g[0]*image[1] == g[1]*image[0] and min(g) > 1]
@@ -470,8 +488,22 @@ def _sides(seer, call, masks, sizes, tried):
     "(`Tokens` of the queries, of the keys) of some weights."
     changes, windows = seer.attention[call], seer.windows[call]
     found = [_side(c, windows, masks, sizes, tried, seer.kinds) for c in changes]
-    same = changes[0].shape == changes[1].shape and changes[0].max() < changes[1].max()/100
-    return (found[1], found[1]) if same else tuple(found) # keys that are alike hide their queries
+    queries, keys = found
+    hidden = changes[0].shape == changes[1].shape and changes[0].max() < changes[1].max()/100
+    if hidden: return keys, keys # where all keys are alike, nothing shows of their queries
+    if queries.grid and queries.grid == keys.grid and queries.places is keys.places is None:
+        return _named_alike(queries, keys)
+    return queries, keys
+
+
+def _named_alike(queries, keys):
+    "The same tokens on both sides have the same names, those that are known on one of them."
+    if (len(queries.prefix), len(queries.suffix)) != (len(keys.prefix), len(keys.suffix)):
+        return queries, keys
+    names = [b if a == 'extra' else a for (_, a), (_, b) in zip(queries.others, keys.others)]
+    front = len(keys.prefix)
+    same = replace(keys, prefix=tuple(names[:front]), suffix=tuple(names[front:]))
+    return same, same
 
 
 def _side(change, windows, masks, sizes, tried, kinds):
@@ -493,21 +525,25 @@ def _side(change, windows, masks, sizes, tried, kinds):
 
 def _first_proven(change, masks, tried, candidates):
     "What held for a layer before, if it does here; else what is proven."
-    for t in tried:
+    failed = change.shape[1], # so many tokens were no picture in three layers before: channels
+    if tried.count(failed) > 2: return None
+    for t in (t for t in tried if isinstance(t, Tokens)):
         n = t.places.numel() if t.windows > 1 else len(t.others) + t.grid[0]*t.grid[1]
         if n == change.shape[1] and agreements(change, masks, t) >= LIKELY: return t
     found = proven(change, masks, candidates)
-    if found: tried.append(found)
+    tried.append(found or failed)
     return found
 
 
 def _names(at, by_masks, by_kinds, kinds):
     "What the tokens without a place, at these indices, are called."
-    names, most = [], max(by_masks.max(), by_kinds.max() if len(by_kinds) else 0, 1e-4)
+    alone = by_masks.shape[1] == 1 # no others to compare it with
+    least = max(1e-4, by_masks.max()/20 if alone else 5*by_masks.median()) # of what moves at all
+    names = []
     for i in at:
         own = [kind for kind, c in zip(kinds, by_kinds)
-               if c[i] > c.max()/2 and c[i] > 2*by_masks[:, i].max()]
-        mean = by_masks[:, i].min() > most/20
+               if c[i] > c.max()/5 and c[i] > 2*by_masks[:, i].max()]
+        mean = by_masks[:, i].min() > least # it changes with every mask
         names.append(own[0] if len(own) == 1 else 'pooled' if mean else 'extra')
     unnamed = names.count('extra')
     if len(kinds) == 1 and unnamed == next(iter(kinds.values()))[1]: # only one reading fits
@@ -568,7 +604,7 @@ def _find_places(model, given):
     x, kinds = tensors_of(one)[0], special_tokens(model)
     sizes, exact, tokens = _sizes(shapes, tuple(x.shape[2:]))
     masks = _masks(_mask_grids(exact, tokens), tuple(x.shape[2:]))
-    batch = some_pictures(given, [0]*(1 + len(masks) + len(kinds)))
+    batch = some_pictures(one, [0]*(1 + len(masks) + len(kinds)))
     batch = with_first(batch, _with_noise(tensors_of(batch)[0], masks))
     attention, outputs = {}, []
     for mixes in (True, False):

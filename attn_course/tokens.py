@@ -157,10 +157,12 @@ def covered(
     fit:str='beyond', # the last cells may end beyond the edge, 'within' it, or the grid is 'scaled'
 ) -> Tensor: # (n, rows*columns) shares of 1
     "How much of each cell of a grid does a mask cover?"
-    (h, w), (height, width) = grid, masks.shape[1:]
+    grid = h, w = tuple(grid)
+    height, width = masks.shape[1:]
     if fit == 'scaled': return F.adaptive_avg_pool2d(masks[:, None].float(), grid).flatten(1)
     down, across = (-(-height//h), -(-width//w)) if fit == 'beyond' else (height//h, width//w)
-    if not (down and across): return masks.new_zeros(len(masks), h*w).float()
+    outside = fit == 'beyond' and (-(-height//down), -(-width//across)) != grid # whole cells are
+    if outside or not (down and across): return masks.new_zeros(len(masks), h*w).float()
     edges = (0, max(0, w*across - width), 0, max(0, h*down - height))
     whole = F.pad(masks.float(), edges)[:, None, :h*down, :w*across]
     return F.avg_pool2d(whole, (down, across)).flatten(1)
@@ -175,21 +177,27 @@ def foretold(
     return F.pad(cells, (0, 1))[:, tokens.places.flatten()] # the last one is padding, -1
 
 # %% ../nbs/workbench/10_tokens.ipynb #tokn9019
+CHANCE = 3.6 # standard deviations that chance does not reach, though a hundred readings are tried
+
+
 def agreement(
     change:Tensor, # (n, tokens) how much each token changed with each mask
     expected:Tensor, # (n, tokens) shares of 1, as `foretold` says; what lies between says nothing
 ) -> float: # 1/2 by chance, 1 if every token that should change changed more than all others
     "How far a reading comes true; 0 if too little speaks for it."
-    shares, told = [], 0
+    shares, variance, told = [], 0, 0
     for c, e in zip(change, expected):
         yes, no = c[e >= .5], c[e <= .02].sort().values
-        told += len(yes) + len(no)
-        if not (len(yes) and len(no)): continue
+        a, b = len(yes), len(no)
+        told += a + b
+        if not (a and b): continue
         below = torch.searchsorted(no, yes).float() + torch.searchsorted(no, yes, right=True)
         clear = yes.mean() > 1.5*no.mean() # not the same for all
-        shares.append(below.mean().item()/2/len(no) if clear else 0.)
-    enough = told > .3*change.numel() and sum(int((e >= .5).sum()) for e in expected) > 2
-    return sum(shares)/len(shares) if shares and enough else 0.
+        shares.append(below.mean().item()/2/b if clear else 0.)
+        variance += (a + b + 1)/(12*a*b)
+    if not shares or told < .3*change.numel(): return 0.
+    above = sum(shares) - len(shares)/2
+    return sum(shares)/len(shares) if above >= CHANCE*variance**.5 else 0.
 
 # %% ../nbs/workbench/10_tokens.ipynb #tokn9021
 SURE = .95 # agreement from which a reading counts as proven,
@@ -220,6 +228,9 @@ def proven(
     candidates, # `Tokens`
 ) -> Tokens: # None if no reading comes true, or two that differ do
     "The reading that comes true."
+    ordered, n = change.sort(1).values, change.shape[1]
+    least, most = ordered[:, :max(n//2, 1)].mean(), ordered[:, -max(n//8, 1):].mean()
+    if most < 1.5*least: return None # all change alike: no reading can come true
     ranked = sorted(((round(agreements(change, masks, t), 4), -len(t.others), -i, t)
                      for i, t in enumerate(candidates)), key=lambda r: r[:3], reverse=True)
     if not ranked: return None
