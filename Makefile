@@ -5,6 +5,7 @@ NB =
 ARGS =
 MY = my
 FULL =
+CHECK =
 
 PYTHONS = $(or $(PYTHON),.venv/bin/python python3 python3.13 python3.12 python3.11 python3.14)
 FITS = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -61,9 +62,9 @@ readme: ## write README.md from nbs/index.ipynb
 	$(DEV)
 	$(RUN) tools/write_readme.py
 
-experiments: ## run the studies behind nbs/results/, all or NB=05; hours for all
+experiments: ## run the studies behind nbs/results/, all or NB=05 (hours); CHECK=1: one seed, and the hash
 	$(DEV)
-	$(RUN) tools/experiments.py $(NB)
+	$(RUN) tools/experiments.py $(NB) $(if $(CHECK),--check)
 
 weights: ## train the networks that ship with the course again, all or NB=11
 	$(DEV)

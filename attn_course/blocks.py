@@ -212,7 +212,7 @@ def _token_outputs(model, xb, blocks):
     shapes = [t.shape[:2] if t is not None and t.ndim == 3 else () for t in states]
     if shapes != [(1, n)]*len(blocks.names): return None
     said = _leaf(lens(model, xb, outs, states[-1:])[0])
-    if torch.allclose(said, _leaf(out), atol=1e-4): return outs
+    if torch.allclose(said, _leaf(out), atol=1e-4, equal_nan=True): return outs
     raise ValueError(
         f'{type(model).__name__} does not repeat its answer from what its last block put out: its '
         'head sees something else too.')

@@ -247,7 +247,7 @@ def _differentiate(rec, out, score):
     try: rec.backward(sum(p.float().sum() for p in parts))
     except RuntimeError: rec.grads.clear()
 
-# %% ../nbs/workbench/13_replay.ipynb #repl0081
+# %% ../nbs/workbench/13_replay.ipynb #repl0083
 def mixture(
     t:Tensor, # an output
 ) -> Tensor: # of its shape
@@ -279,7 +279,7 @@ def _last_with_gradient(grids, rec, within, prove):
         first = first or name
     return first
 
-# %% ../nbs/workbench/13_replay.ipynb #repl0080
+# %% ../nbs/workbench/13_replay.ipynb #replproof
 def _proven_layout(model, xb, rec, call, layout, axes):
     "The layout of a call's output, if it is sure; None if a probe does not find its places there."
     name, _, nth = call.partition('@')

@@ -1,10 +1,14 @@
 """Run the studies behind the chapters: `make experiments`, or one: `make experiments NB=05`.
 
+`make experiments CHECK=1` is for code that only moved, or whose change should change no number: it
+runs one seed of every variant, and writes the new hash where all numbers equal the stored ones.
+
 A chapter that has a study marks its cells with `#| study`. Together with the chapter's imports and
 its module they define `VARIANTS` and `SEEDS`, two lists, and `study(variant, seed)`, which trains
 and returns a dictionary from metric to number. The results of chapter NN go to nbs/results/NN.csv,
 a row for each number; the lint says when code that they depend on has changed since.
 """
+import argparse
 import csv
 import os
 import sys
@@ -56,24 +60,59 @@ def write(
     nb:Notebook, # a chapter with a study
 ):
     "Run a study to its end, then write its results."
-    found = list(rows(nb))
+    store(nb, [COLUMNS, *rows(nb)])
+
+
+def store(
+    nb:Notebook, # a chapter with a study
+    table:list, # rows, that of the names first
+):
+    "Write the results of a study."
     RESULTS.mkdir(exist_ok=True)
     with open(RESULTS/f'{nb.number}.csv', 'w', newline='', encoding='utf-8') as f:
-        csv.writer(f, lineterminator='\n').writerows([COLUMNS, *found])
+        csv.writer(f, lineterminator='\n').writerows(table)
 
 
-def main(
-    names:list, # numbers of chapters; empty for all
-) -> int: # exit status
-    "Run the studies there are, or say that there is none."
-    found = studies()
-    if unknown := [n for n in names if n not in found]:
+def check(
+    nb:Notebook, # a chapter with a study
+) -> list: # sentences, one for each number that differs; empty if all are equal
+    "Run the first seed of every variant; if all numbers are the stored ones, write the new hash."
+    code = code_hash(nb)
+    with open(RESULTS/f'{nb.number}.csv', newline='', encoding='utf-8') as f:
+        table = list(csv.reader(f))
+    stored = {tuple(row[:3]): row[3] for row in table[1:]}
+    if all(row[-1] == code for row in table[1:]): return []
+    names, wrong = namespace(nb), []
+    for variant in names['VARIANTS']:
+        seed, start = names['SEEDS'][0], time.time()
+        for metric, value in names['study'](variant, seed).items():
+            before = stored.get((str(seed), str(variant), metric), 'nothing')
+            if str(value) == before or metric.startswith('time'): continue # no clock repeats itself
+            wrong.append(f'{nb.name}, {variant}, seed {seed}, {metric}: {value}, not {before}')
+        print(f'{nb.name}  {variant}  seed {seed}  {time.time() - start:.0f} s', flush=True)
+    if not wrong: store(nb, [table[0], *([*row[:-1], code] for row in table[1:])])
+    return wrong
+
+
+def main() -> int: # exit status
+    "Run the studies there are, or check them, or say that there is none."
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('names', nargs='*', help='numbers of chapters; all when left out')
+    parser.add_argument('--check', action='store_true', help='one seed, and the hash')
+    args, found = parser.parse_args(), studies()
+    if unknown := [n for n in args.names if n not in found]:
         sys.exit(f"There is no study in chapter {', '.join(unknown)}; there are: "
                  f"{', '.join(found) or 'none'}.")
     if not found: print('No chapter has a study yet: none of their cells is marked #| study.')
     os.chdir(NBS)
-    for number in names or found: write(found[number])
-    return 0
+    wrong = []
+    for number in args.names or found:
+        if args.check: wrong += check(found[number])
+        else: write(found[number])
+    for line in wrong: print(line)
+    if wrong: print('Run these studies anew: make experiments NB=...')
+    return int(bool(wrong))
 
 
-if __name__ == '__main__': sys.exit(main(sys.argv[1:]))
+if __name__ == '__main__': sys.exit(main())
