@@ -95,7 +95,8 @@ def _check_same(rec):
         same = attn.shape[0] == 1 and tuple(attn.shape[2:]) == (n, n) and '@' not in name
         if not (same and asked == seen == tokens and seen.grid): raise ValueError(
             f'All blocks must see the same tokens, patches on one grid: {name} has '
-            f'{tuple(attn.shape[2:])} queries and keys ({asked}; {seen}), {first} {(n, n)} ({tokens}).')
+            f'{tuple(attn.shape[2:])} queries and keys ({asked}; {seen}), {first} {(n, n)} '
+            f'({tokens}).')
 
 # %% ../nbs/workbench/17_blocks.ipynb #blck0017
 @contextmanager
@@ -196,7 +197,7 @@ def check_lens(
     xb:Tensor, # (bs, channels, H, W) a batch it accepts
     blocks:Blocks, # what it consists of
 ) -> dict: # name of a block -> what it puts out for the first picture
-    "What the blocks put out. Raises `ValueError` for a model whose blocks do not put out all tokens."
+    "What the blocks put out. Raises `ValueError` if that is not all tokens."
     with undisturbed(model), torch.no_grad(): outs = _token_outputs(model, xb[:1], blocks)
     if outs is None: raise ValueError(
         f'The blocks of {type(model).__name__} are no modules that put out all tokens, such as '

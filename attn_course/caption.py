@@ -19,8 +19,8 @@ from attn_course.captions import (
     exact_caption,
     word_maps,
 )
-from .contexts import undisturbed
 from .cases import Case, Explained
+from .contexts import undisturbed
 from .data import CAPTION_VOCAB, TensorCaption
 from .interpret import explain
 from .multihead import MultiHead, sincos_2d

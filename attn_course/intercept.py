@@ -268,18 +268,18 @@ def letters_of(
 @dataclass(frozen=True)
 class Axes:
     "What the axes before (queries, keys) stand for: for each its factors, outermost first."
-    factors:tuple # such as ((('picture', 0), ('window', 4)), (('head', 3),)); 0: as many as there are
+    factors:tuple # such as ((('picture', 0), ('window', 4)), (('head', 3),)); 0 stands for all
 
     @property
-    def windows(self) -> int:
+    def windows(self) -> int: # 1 if nothing was cut
         "How many a picture has."
         return math.prod(n for axis in self.factors for kind, n in axis if kind == 'window')
 
     def fits(self,
         shape, # of the axes before (queries, keys)
         bs:int, # pictures in the batch
-    ) -> bool:
-        "Have the axes such sizes?"
+    ) -> bool: # do these axes have such sizes?
+        "Are these the axes of such weights?"
         return [math.prod(n or bs for _, n in axis) for axis in self.factors] == list(shape)
 
     def in_order(self,
@@ -366,7 +366,8 @@ class Running:
 def _enter(self, module, args, kwargs):
     if here() != self.start: return
     if module is self.model:
-        for seen in (self.frames, self.calls, self.computed, self.missed, self.sources): seen.clear()
+        seen = self.frames, self.calls, self.computed, self.missed, self.sources
+        for found in seen: found.clear()
         self.given = args, kwargs
     first = next((a for a in [*args, *kwargs.values()] if isinstance(a, Tensor)), None)
     self.frames.append(Frame(module, () if first is None else tuple(first.shape)))
@@ -671,8 +672,8 @@ class Interceptor(TorchFunctionMode):
 
     def is_state(self,
         t:Tensor, # an operand
-    ) -> bool:
-        "Is it a parameter, or a buffer that nothing was written to (a cache of values is none)?"
+    ) -> bool: # a cache of values that is written to is none
+        "Is it a parameter, or a buffer that nothing was written to?"
         at = storage_of(t)
         if at not in self.state: return False
         return self.state[at] is None or t.is_inference() or self.state[at] == t._version

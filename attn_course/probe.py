@@ -46,7 +46,11 @@ def run_aside(
         ): model(*args, **kwargs)
 
 
-def tensors_of(given): return [t for t in tree_leaves(given) if isinstance(t, Tensor)]
+def tensors_of(
+    given, # tuples, lists and dictionaries of anything
+) -> list: # of tensors
+    "All tensors that a model is given, the first one first."
+    return [t for t in tree_leaves(given) if isinstance(t, Tensor)]
 
 
 def some_pictures(
@@ -177,8 +181,9 @@ def _filled(shape, pictures, heads, others):
     "Factors of all axes, with `others` between those that are known; None if these overlap."
     factors = []
     for axis, n in enumerate(shape):
-        parts = [(inner, size, kind) for kind, known in (('picture', pictures), ('head', heads or {}))
-                 for size, inner in [known.get(axis, (1, 1))] if size > 1]
+        known = [('picture', *pictures.get(axis, (1, 1)))]
+        known += [('head', *(heads or {}).get(axis, (1, 1)))]
+        parts = [(inner, size, kind) for kind, size, inner in known if size > 1]
         found = []
         for inner, size, kind in sorted(parts, reverse=True):
             if n % (inner*size): return None
@@ -434,7 +439,8 @@ class _Cut(Interceptor):
 def _changed_places(t):
     "How much each place of an output changed, for each way to read it: 'tokens', 'last', 'first'."
     def moved(dim):
-        some = t.index_select(dim, torch.arange(0, t.shape[dim], max(1, t.shape[dim]//32)).to(t.device))
+        at = torch.arange(0, t.shape[dim], max(1, t.shape[dim]//32))
+        some = t.index_select(dim, at.to(t.device))
         return (some[1:] - some[:1]).float().abs().mean(dim).flatten(1).cpu()
     return {'tokens': moved(2)} if t.ndim == 3 else {'last': moved(3), 'first': moved(1)}
 
@@ -442,7 +448,7 @@ def _changed_places(t):
 def _masks(grids, image): # (4 or 8, height, width) bool
     """What is changed in n pictures: a quarter of the cells of the coarsest grid.
 
-    Every fifth cell holds a pattern of a finer grid. Turned or mirrored the masks would be others."""
+    Every fifth cell holds a pattern of a finer grid. Turned or mirrored masks would be others."""
     n = 4 if grids[0][0]*grids[0][1] > 36 else 8 # a small grid shows less in each
     for seed in range(1000):
         generator = torch.Generator().manual_seed(seed)
@@ -481,7 +487,8 @@ def _mask_grids(exact, tokens):
     both = [g for g in exact if g in tokens]
     pool = sorted(set(exact) | set(both or tokens), key=lambda g: g[0]*g[1]) or [(4, 4)]
     first = next((g for g in sorted(set(both)) + pool if min(g) > 2), pool[-1])
-    return [first, *(g for g in pool if g[0] > first[0] and not (g[0] % first[0] or g[1] % first[1]))]
+    def finer(g): return g[0] > first[0] and not (g[0] % first[0] or g[1] % first[1])
+    return [first, *filter(finer, pool)]
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0029
 def _sides(seer, call, masks, sizes, tried):

@@ -31,7 +31,7 @@ class Layout:
     size:tuple # (h, w) in places
 
     @property
-    def patches(self) -> slice:
+    def patches(self) -> slice: # of tokens
         "Which tokens are places."
         return slice(self.prefix, self.prefix + math.prod(self.size))
 
@@ -179,7 +179,8 @@ def _channel_axes(
             found[name] = 'first' if known else 'sequence' if unclear else _judged(layer, last)
         return judge
     axes = [(m, _channel_axis(m)) for m in model.modules()]
-    first = (m.register_forward_hook(from_here(weighted(axis)), prepend=True) for m, axis in axes if axis)
+    first = (m.register_forward_hook(from_here(weighted(axis)), prepend=True)
+             for m, axis in axes if axis)
     then = (model.get_submodule(n).register_forward_hook(from_here(asked(n))) for n in layers)
     with hooked(first), hooked(then): yield found
 

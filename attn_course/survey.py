@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .blocks import Blocks, lens, without_heads
 from .capture import capture, first_tensor
-from .contexts import hooked, undisturbed
+from .contexts import undisturbed
 from .explorer import Layer
 from .prepare import see
 from .render import to_rgb

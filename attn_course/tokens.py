@@ -61,18 +61,18 @@ class Tokens:
     suffix:tuple=() # names of those behind the patches
 
     @property
-    def patches(self) -> slice:
+    def patches(self) -> slice: # of tokens
         "Where the patches stand in the row."
         return slice(len(self.prefix), len(self.prefix) + prod(self.grid))
 
     @property
-    def others(self) -> list:
+    def others(self) -> list: # of pairs
         "(index, name) of the tokens that are no patches; for one that asks alone, of that one."
         behind = self.patches.stop if self.grid else len(self.prefix)
         return [*enumerate(self.prefix), *enumerate(self.suffix, behind)]
 
     @property
-    def order(self) -> list:
+    def order(self) -> list: # of all indices
         "Indices of all tokens: first those that are no patches, then the patches."
         at = self.patches
         return [*(i for i, _ in self.others), *range(at.start, at.stop)]
@@ -94,14 +94,18 @@ class Tokens:
 MOST_EXTRA = 8 # tokens without a place
 
 
-def pairs(n): return [(a, n//a) for a in range(1, n + 1) if n % a == 0]
+def pairs(
+    n:int, # above 0
+) -> list: # of pairs of numbers whose product it is
+    "All ways to lay n in rows."
+    return [(a, n//a) for a in range(1, n + 1) if n % a == 0]
 
 
 def alike(
     grid:tuple, # (rows, columns)
     image:tuple, # (height, width) in pixels
-) -> bool:
-    "Is a grid of about the picture's form? One 4 times as wide as it should be is something else."
+) -> bool: # one 4 times as wide as it should be is something else
+    "Is a grid of about the picture's form?"
     return 1/4 < grid[0]*image[1]/(grid[1]*image[0]) < 4
 
 

@@ -31,9 +31,9 @@ from course import (
 from freshness import code_hash
 from setup_env import ROOT
 
-TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'intercept', 'tokens',
-              'capture', 'replay', 'blocks', 'places', 'cam', 'multihead', 'vit', 'rollout',
-              'scale'}
+TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'contexts', 'intercept',
+              'tokens', 'probe', 'capture', 'replay', 'blocks', 'places', 'cam', 'multihead', 'vit',
+              'rollout', 'scale'}
 LIGHT = {name: ({'torch', 'numpy'}, TORCH_ONLY) for name in TORCH_ONLY}
 LIGHT |= {name: ({'numpy', 'scipy', 'PIL'}, {'render', 'scenes'}) for name in ('render', 'scenes')}
 LIGHT['vit'] = {'torch', 'numpy', 'safetensors'}, TORCH_ONLY # it loads the weights that ship
@@ -158,10 +158,11 @@ def imports_alone(nb, course):
 
 @rule
 def short_cells(nb, course):
-    "Exported and folded cells up to 30 lines, visible ones up to 12."
+    "In a chapter exported and folded cells up to 30 lines, visible ones up to 12; else twice that."
+    scale = 2 if nb.path.parent.name == 'workbench' else 1 # a class of the workbench is whole
     for c in nb.code:
         out_of_sight = c.folded or 'hide' in c.directives
-        limit = MAX_EXPORTED if c.exported or out_of_sight else MAX_SHOWN
+        limit = scale*(MAX_EXPORTED if c.exported or out_of_sight else MAX_SHOWN)
         if c.lines > limit: yield c, f'has {c.lines} lines, keep it to {limit}: split it'
 
 
