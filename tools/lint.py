@@ -31,9 +31,9 @@ from course import (
 from freshness import code_hash
 from setup_env import ROOT
 
-TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'contexts', 'intercept',
-              'tokens', 'probe', 'capture', 'replay', 'blocks', 'places', 'cam', 'multihead', 'vit',
-              'rollout', 'scale'}
+TORCH_ONLY = {'attention', 'spatial', 'channel', 'selfattention', 'metrics', 'contexts',
+              'intercept', 'tokens', 'probe', 'capture', 'replay', 'blocks', 'places', 'cam',
+              'multihead', 'vit', 'rollout', 'scale'}
 LIGHT = {name: ({'torch', 'numpy'}, TORCH_ONLY) for name in TORCH_ONLY}
 LIGHT |= {name: ({'numpy', 'scipy', 'PIL'}, {'render', 'scenes'}) for name in ('render', 'scenes')}
 LIGHT['vit'] = {'torch', 'numpy', 'safetensors'}, TORCH_ONLY # it loads the weights that ship
