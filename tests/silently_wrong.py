@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 import transformers
 from fastai.learner import Learner
-from model_maps import HUGGING_FACE, TIMM, from_hugging_face, from_timm, from_torchvision, made
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision import models as tv
 
 from attn_course.all import add_attention, array_dls, capture, explore, heatmaps
+from model_maps import HUGGING_FACE, TIMM, from_hugging_face, from_timm, from_torchvision, made
 
 DIM, HEADS, CLASSES = 32, 4, 5
 SIZE, GRID = (32, 48), (4, 6) # pictures of our own networks, and their patches of 8 x 8 pixels
@@ -146,10 +146,11 @@ class Trunk(nn.Module):
 
 def own(
     make, # function that makes a network
+    *parts, # functions that make what it is given
     size=SIZE, # of the pictures
 ) -> tuple: # (network in eval mode, two pictures)
     "A network of ours, with weights so large that no two rows of attention are alike."
-    return made(make, size)
+    return made(lambda: make(*(part() for part in parts)), size)
 
 
 # Windows
@@ -167,6 +168,18 @@ def uncut(
 ) -> Tensor: # (bs, 64, c)
     "Windows put back."
     return t.unflatten(0, (-1, 2, 2)).unflatten(3, (4, 4)).transpose(2, 3).flatten(1, 4)
+
+
+PLACES = cut(torch.arange(64).view(1, -1, 1))[..., 0] # (windows, 16)
+
+
+class Windowed(nn.Module):
+    "Attention in windows."
+    def __init__(self, attention):
+        super().__init__()
+        self.inside = attention()
+
+    def forward(self, t): return uncut(self.inside(cut(t)))
 
 
 def laid_out(
@@ -329,23 +342,28 @@ def same(
 
 
 def value_or_sentence(
-    ask, # function without arguments
-    *words:str, # one of them is in a sentence that helps, such as the name of the layer
+    words, # one of them is in a sentence that helps, such as the name of the layer; or a list
+    ask, # function
+    *args, # that it gets
+    **kwargs, # that it gets
 ): # what it gives; None if it says why it cannot
     "A result, unless it is refused in words that help."
-    try: return ask()
+    words = [words] if isinstance(words, str) else words
+    try: return ask(*args, **kwargs)
     except (ValueError, RuntimeError) as e:
-        if any(word in str(e) for word in words): return None
-        raise
+        if not any(word in str(e) for word in words): raise
+    return None
 
 
 def refused(
-    ask, # function without arguments
-    *words:str, # one of them is in the sentence
-    what:str='a map', # that cannot be had, in words
+    words, # as in `value_or_sentence`
+    what:str, # cannot be had, in words
+    ask, # function
+    *args, # that it gets
+    **kwargs, # that it gets
 ):
     "Raises `AssertionError` for a result where there can be none."
-    found = value_or_sentence(ask, *words)
+    found = value_or_sentence(words, ask, *args, **kwargs)
     assert found is None, f'{what} is given where there can be none'
 
 
@@ -381,9 +399,10 @@ def check_vit(
     legrad:bool=True, # is there a LeGrad?
 ):
     "Weights, where they lie, and every method that follows them."
-    number, rec = first_class(model(x)), seen(model, x)
+    number = first_class(model(x))
     weights = weights_of(model)
     right = right_maps(weights, number, model.read, model.patches)
+    rec = seen(model, x)
     if legrad: right['legrad'] = right_legrad(model, x)
     for name, w in zip(rec.attn, weights, strict=True):
         same(rec.attn[name], w, f'the attention of {name}')
@@ -401,7 +420,7 @@ BEHIND = [dict(behind={'register_tokens': 4}),
 def fault_01_tokens_behind_the_patches():
     "Registers, a class token or words about objects that stand last are no patches."
     for kwargs in BEHIND:
-        model, x = own(lambda kwargs=kwargs: Vit(**kwargs))
+        model, x = own(partial(Vit, **kwargs))
         check_vit(model, x)
         for name in ('blocks.0', 'blocks.1.norm'):
             found = heatmaps(model, x, 'gradcam', 1, layer=name)
@@ -452,7 +471,7 @@ class Columns(Attention):
 def fault_02_heads_in_front_of_the_batch():
     "Whose weights are the second picture's, if heads or columns come before pictures?"
     for kind in (HeadsInFront, HeadsPermuted, Columns):
-        model, _ = own(lambda kind=kind: Net(kind()))
+        model, _ = own(Net, kind)
         for bs in (2, 3, HEADS):
             x = torch.randn(bs, 3, *SIZE)
             t = model.tokens(x)
@@ -483,7 +502,7 @@ class HeadsThenPictures(Attention):
 def fault_03_as_many_pictures_as_heads():
     "With four pictures and four heads both ways to read the weights fit."
     for kind in (TokensInFront, HeadsThenPictures):
-        model, _ = own(lambda kind=kind: Net(kind()))
+        model, _ = own(Net, kind)
         x = torch.randn(HEADS, 3, *SIZE)
         right = model.attention.by_hand(model.tokens(x))
         same(seen(model, x).attn['attention'], right, f'{kind.__name__}')
@@ -491,18 +510,26 @@ def fault_03_as_many_pictures_as_heads():
         same(heatmaps(model, x, 'relevance', 1), alone, f'relevance with {kind.__name__}')
 
 
-class LoopedWindows(Attention):
-    "Windows in the batch, and one head after the other."
+class Looped(Attention):
+    "One head after the other."
     def forward(self, t):
-        heads = zip(*(u.unbind(1) for u in self.heads(cut(t))))
-        return uncut(torch.cat([softmax_of(q, k) @ v for q, k, v in heads], -1))
+        heads = zip(*(u.unbind(1) for u in self.heads(t)))
+        return torch.cat([softmax_of(q, k) @ v for q, k, v in heads], -1)
+
+
+class LoopedWindows(Looped):
+    "It cuts the windows itself."
+    def forward(self, t): return uncut(super().forward(cut(t)))
 
 
 def fault_04_windows_shown_as_heads():
     "Four windows and four heads, which run one by one: each map has one head and four windows."
-    model, x = own(lambda: Net(LoopedWindows(), patch=4), (32, 32))
-    right, places = model.attention.by_hand(cut(model.tokens(x))), cut(torch.arange(64).view(1, -1, 1))
-    check_looped(model, x, 'attention', right, places[..., 0])
+    model, x = own(partial(Net, patch=4), partial(Windowed, Looped), size=(32, 32))
+    right = model.attention.inside.by_hand(cut(model.tokens(x)))
+    check_looped(model, x, 'attention.inside', right, PLACES)
+    model, x = own(partial(Net, patch=4), LoopedWindows, size=(32, 32))
+    right = model.attention.by_hand(cut(model.tokens(x)))
+    value_or_sentence('which windows', check_looped, model, x, 'attention', right, PLACES)
     model, x = from_timm(*TIMM['efficientvit m'][:1], **TIMM['efficientvit m'][1])
     layer = 'stages.0.blocks.0.mixer.m'
     attn = model.get_submodule(f'{layer}.attn')
@@ -527,8 +554,9 @@ def check_looped(
     for i, call in enumerate([name] + [f'{name}@{i}' for i in range(2, right.shape[1] + 1)]):
         one = right[:, i:i + 1]
         same(rec.attn[call], one, f'the attention of {call}')
-        found = value_or_sentence(lambda call=call: rec.on_image(call), 'known grid')
-        if found is not None: same(found.flatten(3), laid_out(one, places, n), f'the map of {call}')
+        found = value_or_sentence('known grid', rec.on_image, call)
+        if found is None: continue
+        same(found.flatten(3), laid_out(one, places, n), f'the map of {call}')
 
 
 RAGGED = dict(img_size=(48, 64), window_size=7, depths=(2,)) # 12 x 16 places, windows of 7 x 7
@@ -546,7 +574,7 @@ def fault_05_windows_that_do_not_fit():
             block = f'{blocks}.{i}'
             places = window_places(model, x, (block, f'{block}.attn', norm and f'{block}.{norm}'))
             right = laid_out(rec.attn[f'{block}.attn'], places, 12*16).unflatten(3, (12, 16))
-            found = value_or_sentence(lambda b=block: rec.on_image(f'{b}.attn'), 'known grid')
+            found = value_or_sentence('known grid', rec.on_image, f'{block}.attn')
             if found is not None: same(found, right, f'{block} of {name}')
             assert found is not None or i == 0, f'{name}: the shifted block is not read at all'
 
@@ -625,7 +653,7 @@ class AttendingTrunk(Trunk):
 def fault_11_channels_are_no_tokens():
     "Attention inside a convolutional network: its tokens are places, however many channels."
     for size in (SIZE, (64, 96)): # 24 and 96 places, 32 channels
-        model, x = own(AttendingTrunk, size)
+        model, x = own(AttendingTrunk, size=size)
         number, grid = first_class(model(x)), (size[0]//8, size[1]//8)
         check_maps(model, x, right_maps(weights_of(model), number, grid=grid))
     model, x = from_torchvision(tv.resnet18, (64, 96))
@@ -657,18 +685,18 @@ class TorchAttention(nn.Module):
 def fault_12_extra_keys_last():
     "Keys that PyTorch adds stand behind the patches, and are nothing of the picture."
     for extra in (['add_bias_kv'], ['add_zero_attn'], ['add_bias_kv', 'add_zero_attn']):
-        model, x = own(lambda extra=extra: Net(TorchAttention(**dict.fromkeys(extra, True))))
+        model, x = own(Net, partial(TorchAttention, **dict.fromkeys(extra, True)))
         right, rec = model.attention.by_hand(model.tokens(x)), seen(model, x)
         same(rec.attn['attention.mha'], right, 'the attention')
         same(rec.on_image('attention.mha').flatten(3), right[..., :24], f'the map with {extra}')
         keys = rec.tokens['attention.mha'][1]
         assert len(keys.suffix) == len(extra) and not keys.prefix, f'{extra} is read as {keys}'
         assert 'pooled' not in keys.suffix, f'a mean of the picture is seen in {extra}: {keys}'
-        refused(lambda model=model, x=x: heatmaps(model, x, 'rollout', 1), 'attention.mha')
+        refused('attention.mha', 'a rollout', heatmaps, model, x, 'rollout', 1)
 
 
-class BiasedWindows(Attention):
-    "Attention in windows with relative biases from a module of their own."
+class Biased(Attention):
+    "Attention with relative biases from a module of their own."
     def __init__(self):
         super().__init__()
         self.biases = Biases()
@@ -676,8 +704,6 @@ class BiasedWindows(Attention):
     def by_hand(self, t): # of windows (bs*4, 16, DIM)
         q, k, _ = self.heads(t)
         return (q @ k.mT/q.shape[-1]**.5 + self.biases(t)).softmax(-1)
-
-    def forward(self, t): return uncut(super().forward(cut(t)))
 
 
 class Biases(nn.Module):
@@ -694,18 +720,19 @@ BASE = dict(embed_dim=128, depths=[1, 1, 2, 1], num_heads=[4, 8, 16, 32]) # as s
 
 def fault_13_relative_biases_are_no_grid():
     "A module that puts out (1, heads, n, n) says nothing about the grid."
-    model, x = own(lambda: Net(BiasedWindows(), patch=4), (32, 32))
-    right = model.attention.by_hand(cut(model.tokens(x)))
-    places = cut(torch.arange(64).view(1, -1, 1))[..., 0]
-    found = seen(model, x).on_image('attention')
-    same(found, laid_out(right, places, 64).unflatten(3, (8, 8)))
-    refused(lambda: heatmaps(model, x[:1], 'eigencam', 1, layer='attention.biases'), 'biases')
+    model, x = own(partial(Net, patch=4), partial(Windowed, Biased), size=(32, 32))
+    right = model.attention.inside.by_hand(cut(model.tokens(x)))
+    found = seen(model, x).on_image('attention.inside')
+    same(found, laid_out(right, PLACES, 64).unflatten(3, (8, 8)))
+    biases = partial(heatmaps, layer='attention.inside.biases')
+    refused('biases', 'a map of biases', biases, model, x[:1], 'eigencam', 1)
     model, x = from_hugging_face(*HUGGING_FACE['Swin'])
     for stage, side in ((0, 16), (1, 8)):
-        for block in (0, 1): check_hf_swin(model, x, f'swin.encoder.layers.{stage}.blocks.{block}', side)
+        for i in (0, 1): check_hf_swin(model, x, f'swin.encoder.layers.{stage}.blocks.{i}', side)
     model = transformers.SwinModel(transformers.SwinConfig(**BASE)).eval()
     x = torch.randn(1, 3, 224, 224)
-    for stage, side in ((1, 28), (2, 14)): check_hf_swin(model, x, f'encoder.layers.{stage}.blocks.0', side)
+    for stage, side in ((1, 28), (2, 14)):
+        check_hf_swin(model, x, f'encoder.layers.{stage}.blocks.0', side)
 
 
 def check_hf_swin(
@@ -749,34 +776,36 @@ class Neighbours(Attention):
 
 def fault_16_slices_landmarks_pixels_neighbours():
     "Six queries of a slice, six means, the nine places around one: none of them is a grid."
-    model, x = own(lambda: Net(Slices()))
+    model, x = own(Net, Slices)
     rec, right = seen(model, x), model.attention.by_hand(model.tokens(x)).split(6, 2)
     for name, part in zip(rec.attn, right, strict=True):
         same(rec.attn[name], part, f'the attention of {name}')
         same(rec.on_image(name).flatten(3), part, f'the map of {name}')
         assert rec.tokens[name][0].grid is None, f'{name}: a slice is read as {rec.tokens[name][0]}'
-    model, x = own(lambda: Net(Landmarks()))
+    model, x = own(Net, Landmarks)
     rec = seen(model, x)
     sides = [t for pair in rec.tokens.values() for t in pair if t.grid not in (None, GRID)]
     assert not sides, f'means of tokens are read as {sides[0]}'
     q, k, _ = model.attention.heads(model.tokens(x))
-    found = value_or_sentence(lambda: rec.on_image('attention'), 'known grid') # their mean, first
+    found = value_or_sentence('known grid', rec.on_image, 'attention') # means ask
     if found is not None: same(found.flatten(3), softmax_of(model.attention.marks(q), k))
-    model, x = own(lambda: Net(Neighbours()))
-    refused(lambda: seen(model, x).on_image('attention'), 'known grid')
+    model, x = own(Net, Neighbours)
+    refused('known grid', 'a grid of neighbours', seen(model, x).on_image, 'attention')
     check_mobilevit()
 
 
 def fault_16_windows_that_overlap():
     "In VOLO nine places around every second place share weights: no larger grid is cut there."
-    model, x = from_timm('volo_d1_224', img_size=64, depth=2)
+    model, x = from_timm('volo_d1_224', img_size=64)
     rec, name = seen(model, x), 'network.0.0.attn'
     rows, columns = inputs(model, x, name)[0].shape[1:3]
     keys = rec.tokens[name][1]
     assert keys.grid in (None, (rows, columns)), f'{rows} x {columns} places are read as {keys}'
-    value_or_sentence(lambda: rec.on_image(name), 'known grid')
-    shown = [layer['grid'] for layer in explore(model, x[0]).record['layers'] if layer['name'] == name]
-    assert shown in ([], [[rows, columns]]), f'{rows} x {columns} places are shown as {shown[0]}'
+    value_or_sentence('known grid', rec.on_image, name)
+    explorer = explore(model, x[0])
+    shown = {layer['name']: layer['grid'] for layer in explorer.record['layers']}.get(name)
+    explorer.close()
+    assert shown in (None, [rows, columns]), f'{rows} x {columns} places are shown as {shown}'
 
 
 def check_mobilevit():
@@ -792,9 +821,9 @@ def check_mobilevit():
     for p in range(4): maps[:, p, p//2::2, p % 2::2] = right[:, p].unflatten(1, (4, 6))
     for place in (0, 1, 2, 12, 14): # 2 is the first pixel of the second patch, 12 is below 0
         pixel = 2*(place//12 % 2) + place % 2
-        found = value_or_sentence(lambda p=place: rec.on_image(name, [p]), 'known grid', 'queries')
+        found = value_or_sentence(['known grid', 'queries'], rec.on_image, name, [place])
         if found is not None: same(found[:, 0, 0], maps[:, pixel], f'place {place}')
-    value_or_sentence(lambda: rec.on_image(name), 'known grid', 'queries')
+    value_or_sentence(['known grid', 'queries'], rec.on_image, name)
 
 
 class Shut(Trunk):
@@ -814,7 +843,7 @@ def fault_18_places_that_cannot_reach_the_score():
     set_to(shut.gate, 0.)
     cases = [(shut, x, ['branch'], 'conv', slice(None), GRID)]
     after = ['blocks.1', 'norm'] # of the last attention: only the class token is read there
-    vit, x = own(lambda: Vit(**CLASS_FIRST))
+    vit, x = own(partial(Vit, **CLASS_FIRST))
     cases.append((vit, x, after, 'blocks.0', vit.patches, GRID))
     vit, x = from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
     cases.append((vit, x, after, 'blocks.0', slice(1, None), (4, 4)))
@@ -824,8 +853,7 @@ def fault_18_places_that_cannot_reach_the_score():
         assert heatmaps(model, x, 'hirescam', 1).any(), 'the default layer shows nothing'
         for layer in dead:
             for method in ('gradcam', 'hirescam', 'layercam', 'ablationcam'):
-                refused(partial(heatmaps, model, x, method, 1, layer=layer), repr(layer),
-                        what=f'{method} of {layer}')
+                refused(repr(layer), f'{method} of {layer}', heatmaps, model, x, method, 1, layer)
 
 
 class Flipped(nn.Module):
@@ -860,13 +888,14 @@ def fault_19_several_calls_of_one_trunk():
     for wrapper in (Flipped, Crops, Siamese):
         for net, layer in ((Trunk, 'net.body'), (partial(Vit, **CLASS_FIRST), 'net.blocks.0')):
             if wrapper is Crops and net is not Trunk: continue # it wants another grid
-            model, x = own(lambda wrapper=wrapper, net=net: wrapper(net()))
+            model, x = own(wrapper, net)
             check_calls(model, x, layer)
     check_calls(*made(lambda: Flipped(tv.resnet18(num_classes=CLASSES)), (64, 96)), 'net.layer3')
-    model, x = own(lambda: Flipped(Vit()))
-    right = model.net.blocks[0].attention.by_hand(model.net.blocks[0].norm(model.net.tokens(x.flip(3))))
-    found = value_or_sentence(
-        lambda: seen(model, x).on_image('net.blocks.0.attention@2'), 'known grid')
+    model, x = own(Flipped, Vit)
+    block = model.net.blocks[0]
+    right = block.attention.by_hand(block.norm(model.net.tokens(x.flip(3))))
+    rec = seen(model, x)
+    found = value_or_sentence('known grid', rec.on_image, 'net.blocks.0.attention@2')
     if found is not None: same(found, right.unflatten(3, GRID).flip(4), 'of the mirror image')
     model, x = own(Again)
     same(heatmaps(model, x, 'gradcam', 1, layer='body'), right_gradcam(model, x, 'body'), 'a loop')
@@ -879,8 +908,7 @@ def check_calls(
 ):
     "A sentence; or a map whose peak is where the score changes most if the picture is covered."
     for name, method in ((layer, 'gradcam'), (layer, 'eigencam'), (None, 'gradcam')):
-        found = value_or_sentence(lambda name=name, method=method:
-                                  heatmaps(model, x, method, 1, layer=name), 'times in one forward')
+        found = value_or_sentence('times in one forward', heatmaps, model, x, method, 1, name)
         if found is None: continue
         for one, map_ in zip(x, found):
             changed = one_changed(one[None], map_.shape)
@@ -918,23 +946,25 @@ class Reordering(Vit):
         super().__init__()
         self.between = between
 
-    def forward(self, x): return self.answer(self.blocks[1](self.between(self.blocks[0](self.tokens(x)))))
+    def forward(self, x):
+        t = self.between(self.blocks[0](self.tokens(x)))
+        return self.answer(self.blocks[1](t))
 
 
 def fault_20_tokens_that_are_sorted_or_merged():
     "After tokens have left their places nobody can draw them, and before it everybody can."
     for kind in (Sorted, Pruned, Merged):
-        model, x = own(lambda kind=kind: Reordering(kind()))
+        model, x = own(Reordering, kind)
         found = heatmaps(model, x, 'gradcam', 1)
         assert found.layer.startswith(('conv', 'blocks.0')), f'{kind.__name__}: {found.layer}'
         same(found, right_gradcam(model, x, found.layer), found.layer)
         for layer in ('between', 'blocks.1', 'norm'):
-            refused(partial(heatmaps, model, x, 'gradcam', 1, layer=layer), 'no grid', what=layer)
-        refused(lambda model=model, x=x: heatmaps(model, x, 'rollout', 1), 'same tokens')
-        refused(lambda model=model, x=x: seen(model, x).on_image('blocks.1.attention'), 'known grid')
+            refused('no grid', layer, heatmaps, model, x, 'gradcam', 1, layer)
+        refused('same tokens', 'rollout', heatmaps, model, x, 'rollout', 1)
+        refused('known grid', 'attention', seen(model, x).on_image, 'blocks.1.attention')
     model, x = from_timm('hiera_tiny_224', img_size=(128, 128))
     for layer in ('blocks.0', 'blocks.1', 'blocks.3'):
-        refused(partial(heatmaps, model, x, 'gradcam', 1, layer=layer), 'no grid', what=layer)
+        refused('no grid', layer, heatmaps, model, x, 'gradcam', 1, layer)
     grid = 32, 32
     found = heatmaps(model, x, 'gradcam', 1, layer='patch_embed')
     same(found, right_gradcam(model, x, 'patch_embed', grid=grid), 'patch_embed')
@@ -983,18 +1013,20 @@ class Calls(Attention):
 def partial_traced_and_scripted_attention():
     "What TorchScript computes cannot be seen, and is not left out in silence."
     t = torch.randn(2, 24, DIM)
-    makes = {'traced, fused': lambda: torch.jit.trace(Fused().eval(), t),
-             'traced, whole': lambda: torch.jit.trace(Attention().eval(), t),
-             'traced, by parts': lambda: torch.jit.trace(Calls(by_parts).eval(), t),
-             'function, whole': lambda: Calls(torch.jit.script(whole)),
-             'function, by parts': lambda: Calls(torch.jit.script(by_parts))}
-    for what, make in makes.items():
-        model = Second(make()).eval()
-        refused(partial(seen, model, torch.randn(2, 3, *SIZE)), 'mixer', what=what)
+    hidden = {'traced, fused': torch.jit.trace(Fused().eval(), t),
+              'traced, whole': torch.jit.trace(Attention().eval(), t),
+              'traced, by parts': torch.jit.trace(Calls(by_parts).eval(), t),
+              'function, whole': Calls(torch.jit.script(whole)),
+              'function, by parts': Calls(torch.jit.script(by_parts))}
+    models = {what: (Second(attention).eval(), torch.randn(2, 3, *SIZE), 'mixer')
+              for what, attention in hidden.items()}
     model, x = from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
     t, = inputs(model, x, 'blocks.1.attn')
     model.blocks[1].attn = torch.jit.trace(model.blocks[1].attn, t)
-    refused(lambda: seen(model, x), 'blocks.1.attn', what='a traced layer of timm')
+    models['traced, of timm'] = model, x, 'blocks.1.attn'
+    unseen = [what for what, (model, x, name) in models.items()
+              if value_or_sentence(name, seen, model, x) is not None]
+    assert not unseen, f'left out in silence: {"; ".join(unseen)}'
 
 
 def exp_of(
@@ -1055,19 +1087,36 @@ class Way(Attention):
         return joined(self.way(q @ k.mT/q.shape[-1]**.5, v))
 
 
+class TimmWay(nn.Module):
+    "The same with the projections of an attention of timm."
+    def __init__(self, attention, way):
+        super().__init__()
+        self.parts, self.way = nn.ModuleList([attention.qkv, attention.proj]), way
+        self.num_heads, self.scale = attention.num_heads, attention.scale
+
+    def forward(self, t, **kwargs):
+        q, k, v = self.parts[0](t).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.parts[1](joined(self.way(q @ k.mT*self.scale, v)))
+
+
 def partial_softmax_by_parts():
     "Weights that are computed in an unusual way are right, or the error names their layer."
     unseen = []
+    timm_model, pictures = from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
+    block = timm_model.blocks[1]
+    attention, (right,) = block.attn, outputs(timm_model, pictures, unfused(timm_model)[1])[0]
     for what, way in WAYS.items():
-        model, x = own(lambda way=way: Second(Way(way)))
+        model, x = own(Second, partial(Way, way))
         t, = inputs(model, x, 'mixer')
         with torch.no_grad(): same(model.mixer(t), Attention.forward(model.mixer, t), f'our {what}')
-        rec = value_or_sentence(lambda model=model, x=x: seen(model, x), 'mixer')
-        if rec is None: continue
-        if 'mixer' not in rec.attn: unseen.append(what)
-        else: same(rec.attn['mixer'], model.mixer.by_hand(t), what)
-        model, x = from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
-    assert not unseen, f'left out in silence: {", ".join(unseen)}'
+        block.attn = TimmWay(attention, way)
+        for net, x, name, w in ((model, x, 'mixer', model.mixer.by_hand(t)),
+                                (timm_model, pictures, 'blocks.1.attn', right)):
+            rec = value_or_sentence(name, seen, net, x)
+            if rec is None: continue
+            if name not in rec.attn: unseen.append(what)
+            else: same(rec.attn[name], w, what)
+    assert not unseen, f'left out in silence: {", ".join(dict.fromkeys(unseen))}'
 
 # Raw errors
 
@@ -1113,8 +1162,8 @@ def raw_lists_of_lists():
     "A block need not be a module."
     for kind, first in ((ListOfLists, 'layers.0.0'), (TwoLists, 'attns.0')):
         for kwargs in ({}, CLASS_FIRST):
-            model, x = own(lambda kind=kind, kwargs=kwargs: kind(**kwargs))
-            refused(lambda model=model, x=x: heatmaps(model, x, 'legrad', 1), 'put out', 'head')
+            model, x = own(partial(kind, **kwargs))
+            refused(['put out', 'head'], 'legrad', heatmaps, model, x, 'legrad', 1)
             check_explorer(model, x, first)
             check_vit(model, x, legrad=False)
 
@@ -1144,12 +1193,12 @@ class Unfolding(Vit):
 def raw_softmax_modules():
     "A module that puts out (bs, heads, n, n) puts out no grid of a picture."
     for kwargs in ({}, CLASS_FIRST):
-        model, x = own(lambda kwargs=kwargs: Unfolding(**kwargs))
+        model, x = own(partial(Unfolding, **kwargs))
         check_explorer(model, x, 'blocks.0.attention')
         check_vit(model, x)
-        refused(lambda model=model, x=x: heatmaps(
-            model, x[:1], 'eigencam', 1, layer='blocks.0.attention.attend'), 'attention weights')
-        model, x = own(lambda kwargs=kwargs: ListOfLists(SoftmaxModule, **kwargs))
+        of_softmax = partial(heatmaps, layer='blocks.0.attention.attend')
+        refused('attention weights', 'a softmax', of_softmax, model, x[:1], 'eigencam', 1)
+        model, x = own(partial(ListOfLists, SoftmaxModule, **kwargs))
         check_vit(model, x, legrad=False)
 
 
@@ -1160,7 +1209,9 @@ class TokensFirst(Vit):
         layer = nn.TransformerEncoderLayer(DIM, HEADS, DIM, 0.)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
-    def forward(self, x): return self.answer(self.encoder(self.tokens(x).transpose(0, 1)).transpose(0, 1))
+    def forward(self, x):
+        t = self.encoder(self.tokens(x).transpose(0, 1))
+        return self.answer(t.transpose(0, 1))
 
     def by_hand(self, x): # -> weights of both layers with their graph, scores
         t, weights = self.tokens(x), []
@@ -1189,16 +1240,15 @@ class TurnedAttention(Attention):
 def raw_tokens_first():
     "Tokens may come before pictures."
     for kwargs in ({}, CLASS_FIRST):
-        model, x = own(lambda kwargs=kwargs: TokensFirst(**kwargs))
+        model, x = own(partial(TokensFirst, **kwargs))
         weights, out = model.by_hand(x)
         same(model(x), out, 'our encoder')
         check_maps(model, x, right_maps(weights, first_class(out), model.read, model.patches))
         name = 'encoder.layers.1.self_attn'
         same(seen(model, x).on_image(name).flatten(3), weights[1][..., model.patches], name)
-        model, x = own(lambda kwargs=kwargs: Turned(attention=TurnedAttention, **kwargs))
+        model, x = own(partial(Turned, attention=TurnedAttention, **kwargs))
         check_vit(model, x, legrad=False)
-        for net in (model, own(lambda kwargs=kwargs: TokensFirst(**kwargs))[0]):
-            value_or_sentence(lambda net=net, x=x: heatmaps(net, x, 'legrad', 1), 'put out all tokens')
+        value_or_sentence('put out all tokens', heatmaps, model, x, 'legrad', 1)
 
 
 class FlatNet(Net):
@@ -1234,11 +1284,11 @@ def raw_flat_heads_and_long_skips():
         weights = weights_of(model)
         grad, = torch.autograd.grad(number.sum(), weights, retain_graph=True)
         check_maps(model, x, right_maps(weights, number))
-        found = value_or_sentence(lambda model=model, x=x: heatmaps(model, x, 'legrad', 1), 'head')
+        found = value_or_sentence('head', heatmaps, model, x, 'legrad', 1)
         if found is not None: same(found, grad.relu().mean((1, 2)).unflatten(1, GRID), 'legrad')
     model, x = own(SkipVit)
     check_vit(model, x, legrad=False)
-    found = value_or_sentence(lambda: heatmaps(model, x, 'legrad', 1), 'head')
+    found = value_or_sentence('head', heatmaps, model, x, 'legrad', 1)
     if found is not None: same(found, right_legrad(model, x), 'legrad with a long skip')
 
 
@@ -1324,7 +1374,8 @@ def check_compiled(
     assert default.layer == heatmaps(plain, x, 'gradcam', 1).layer, f'{default.layer} is chosen'
     same(default, right_gradcam(plain, x, default.layer, patches), default.layer)
     if not isinstance(plain, Vit): return
-    right = right_maps(weights_of(plain), first_class(plain(x)), plain.read, plain.patches)
+    number = first_class(plain(x))
+    right = right_maps(weights_of(plain), number, plain.read, plain.patches)
     check_maps(net, x, right | {'legrad': right_legrad(plain, x)})
     assert list(seen(net, x).attn) == ['blocks.0.attention', 'blocks.1.attention']
     check_explorer(net, x, 'blocks.0.attention')
@@ -1346,18 +1397,19 @@ class MappedHeads(Attention):
 def raw_vmap():
     "What runs inside `vmap` is kept, or refused in words."
     for kind in (MappedPictures, MappedHeads):
-        model, x = own(lambda kind=kind: Net(kind()))
-        rec = value_or_sentence(lambda model=model, x=x: seen(model, x), 'vmap')
+        model, x = own(Net, kind)
+        rec = value_or_sentence('vmap', seen, model, x)
         if rec is not None and kind is MappedHeads:
             same(rec.attn['attention'], model.attention.by_hand(model.tokens(x)))
         if rec is not None: assert float(rec.attn['attention'].sum()) > 0
         for method in ('rollout', 'relevance'):
-            value_or_sentence(lambda m=method, model=model, x=x: heatmaps(model, x, m, 1), 'vmap')
+            value_or_sentence('vmap', heatmaps, model, x, method, 1)
 
 # All of them
 
 
-TESTS = {name: fn for name, fn in globals().items() if name.startswith(('fault_', 'partial_', 'raw_'))}
+KINDS = 'fault_', 'partial_', 'raw_'
+TESTS = {name: fn for name, fn in globals().items() if name.startswith(KINDS)}
 
 
 def outcome(
