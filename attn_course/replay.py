@@ -302,9 +302,12 @@ def _apart(rec, name):
     calls = [rec.acts[call] for call in rec.calls(name)]
     if len(calls) < 2: return False
     if not all(a.requires_grad for a in calls): return True # no gradient tells that it depends
+    kept = dict(rec.grads) # hooks on the way write into the record
     with torch.inference_mode(False), torch.enable_grad():
         ends = torch.autograd.grad(calls[-1].sum(), calls[:-1], retain_graph=True,
                                    allow_unused=True)
+    rec.grads.clear()
+    rec.grads.update(kept)
     return any(g is None for g in ends)
 
 

@@ -574,9 +574,7 @@ def fault_05_windows_that_do_not_fit():
             block = f'{blocks}.{i}'
             places = window_places(model, x, (block, f'{block}.attn', norm and f'{block}.{norm}'))
             right = laid_out(rec.attn[f'{block}.attn'], places, 12*16).unflatten(3, (12, 16))
-            found = value_or_sentence('known grid', rec.on_image, f'{block}.attn')
-            if found is not None: same(found, right, f'{block} of {name}')
-            assert found is not None or i == 0, f'{name}: the shifted block is not read at all'
+            same(rec.on_image(f'{block}.attn'), right, f'{block} of {name}')
 
 
 class Gated(Vit):
@@ -609,9 +607,9 @@ def fault_08_weights_that_decide_what_is_read():
     set_to(model.gate, 1.)
     fresh = Gated().eval()
     fresh.load_state_dict(model.state_dict())
-    layers = [heatmaps(net, x, 'eigencam', 1).layer for net in (model, fresh)]
+    used, new = (heatmaps(net, x, 'eigencam', 1).layer for net in (model, fresh))
+    assert used == new, f'the layer is still {used}, of a new copy it is {new}'
     check_distilled()
-    assert layers[0] == layers[1], f'the layer is still {layers[0]}, of a new copy it is {layers[1]}'
 
 
 def check_distilled():
@@ -774,8 +772,36 @@ class Neighbours(Attention):
         return joined((softmax_of(q, around(self.k)) @ around(self.v))[..., 0, :])
 
 
-def fault_16_slices_landmarks_pixels_neighbours():
-    "Six queries of a slice, six means, the nine places around one: none of them is a grid."
+class Overlapping(Attention):
+    "Windows of 4 x 4 among 6 x 6 places; each begins two places after the last."
+    window_size = 4
+
+    def forward(self, t):
+        cells = F.unfold(t.mT.unflatten(2, (6, 6)), 4, stride=2).unflatten(1, (DIM, 16))
+        windows = super().forward(cells.permute(0, 3, 2, 1).flatten(0, 1)) # (bs*4, 16, DIM)
+        cells = windows.unflatten(0, (-1, 4)).permute(0, 3, 2, 1).flatten(1, 2)
+        return F.fold(cells, (6, 6), 4, stride=2).flatten(2).mT
+
+
+class Pixels(nn.Module):
+    "Patches are weighed for each of their four pixels, without queries, as in MobileViTV2."
+    def __init__(self):
+        super().__init__()
+        self.score, self.k, self.v = nn.Linear(DIM, 1), nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
+
+    def pixels(self, t): # (bs, 8 x 12 places, DIM) -> (bs, 4, 24, DIM)
+        return t.unflatten(1, (4, 2, 6, 2)).permute(0, 2, 4, 1, 3, 5).flatten(3, 4).flatten(1, 2)
+
+    def weighed(self, t): return self.score(self.pixels(t)).softmax(2) # (bs, 4, 24, 1)
+
+    def forward(self, t):
+        seen = (self.k(self.pixels(t))*self.weighed(t)).sum(2, keepdim=True) # (bs, 4, 1, DIM)
+        out = (self.v(self.pixels(t)).relu()*seen).unflatten(2, (4, 6)).unflatten(1, (2, 2))
+        return out.permute(0, 3, 1, 4, 2, 5).flatten(1, 4)
+
+
+def fault_16_slices_and_landmarks():
+    "Six queries of a slice, or six means of four tokens, are no grid of 2 x 3."
     model, x = own(Net, Slices)
     rec, right = seen(model, x), model.attention.by_hand(model.tokens(x)).split(6, 2)
     for name, part in zip(rec.attn, right, strict=True):
@@ -784,45 +810,64 @@ def fault_16_slices_landmarks_pixels_neighbours():
         assert rec.tokens[name][0].grid is None, f'{name}: a slice is read as {rec.tokens[name][0]}'
     model, x = own(Net, Landmarks)
     rec = seen(model, x)
-    sides = [t for pair in rec.tokens.values() for t in pair if t.grid not in (None, GRID)]
-    assert not sides, f'means of tokens are read as {sides[0]}'
+    wrong = [t for pair in rec.tokens.values() for t in pair if t.grid not in (None, GRID)]
+    assert not wrong, f'means of tokens are read as {wrong[0]}'
     q, k, _ = model.attention.heads(model.tokens(x))
-    found = value_or_sentence('known grid', rec.on_image, 'attention') # means ask
+    found = value_or_sentence('known grid', rec.on_image, 'attention') # of the means, which ask
     if found is not None: same(found.flatten(3), softmax_of(model.attention.marks(q), k))
-    model, x = own(Net, Neighbours)
-    refused('known grid', 'a grid of neighbours', seen(model, x).on_image, 'attention')
-    check_mobilevit()
 
 
 def fault_16_windows_that_overlap():
-    "In VOLO nine places around every second place share weights: no larger grid is cut there."
-    model, x = from_timm('volo_d1_224', img_size=64)
-    rec, name = seen(model, x), 'network.0.0.attn'
-    rows, columns = inputs(model, x, name)[0].shape[1:3]
+    "A place that lies in several windows, as in VOLO, has no row of its own; no grid is invented."
+    model, x = own(Net, Neighbours)
+    refused('known grid', 'a grid of neighbours', seen(model, x).on_image, 'attention')
+    check_overlap(*own(Net, Overlapping, size=(48, 48)), 'attention', (6, 6))
+    check_overlap(*from_timm('volo_d1_224', img_size=64), 'network.0.0.attn', (8, 8))
+
+
+def check_overlap(
+    model:nn.Module, # any network
+    x:Tensor, # its pictures
+    name:str, # of an attention whose windows overlap
+    grid:tuple, # (rows, columns) of its places
+):
+    "Nothing is drawn over the picture; at most the grid is known."
+    rec = seen(model, x)
     keys = rec.tokens[name][1]
-    assert keys.grid in (None, (rows, columns)), f'{rows} x {columns} places are read as {keys}'
-    value_or_sentence('known grid', rec.on_image, name)
-    explorer = explore(model, x[0])
-    shown = {layer['name']: layer['grid'] for layer in explorer.record['layers']}.get(name)
-    explorer.close()
-    assert shown in (None, [rows, columns]), f'{rows} x {columns} places are shown as {shown}'
+    assert keys.grid in (None, grid), f'{grid} places of {name} are read as {keys}'
+    refused('known grid', f'a map of {name}', rec.on_image, name)
+    explorer = value_or_sentence('no attention among places', explore, model, x[0])
+    shown = explorer.record['layers'] if explorer else []
+    if explorer: explorer.close()
+    assert name not in [layer['name'] for layer in shown], f'{name} is shown'
 
 
-def check_mobilevit():
-    "MobileViTV2 weighs the patches for each of the four pixels of a patch, in one head."
+def fault_16_pixels_of_patches():
+    "Four pixels of a patch are neither heads nor queries side by side."
+    model, x = own(partial(Net, patch=4), Pixels)
+    check_pixels(model, x, 'attention', model.attention.weighed(model.tokens(x))[..., 0])
     model, x = from_timm('mobilevitv2_050', size=(64, 96))
     name = 'stages.2.1.transformer.0.attn'
-    with torch.no_grad(): (qkv,), _ = outputs(model, x, f'{name}.qkv_proj')
-    right = qkv[:, 0].softmax(-1) # (bs, pixels of a patch, patches), 4 x 6 patches of 2 x 2 places
+    (qkv,), _ = outputs(model, x, f'{name}.qkv_proj')
+    check_pixels(model, x, name, qkv[:, 0].softmax(-1))
+
+
+def check_pixels(
+    model:nn.Module, # any network
+    x:Tensor, # its pictures
+    name:str, # of the attention
+    right:Tensor, # (bs, pixels of a patch, patches), 4 x 6 patches of 2 x 2 places
+):
+    "A map is that of the pixel at the place that is asked for; it has every second place."
     rec = seen(model, x)
-    same(rec.attn[name].flatten(), right.flatten(), 'MobileViTV2')
-    assert rec.attn[name].shape[1] == 1, 'pixels are read as heads'
+    same(rec.attn[name].flatten(), right.flatten(), name)
+    assert rec.attn[name].shape[1] == 1, f'{name}: pixels are read as heads'
     maps = right.new_zeros(len(x), 4, 8, 12)
     for p in range(4): maps[:, p, p//2::2, p % 2::2] = right[:, p].unflatten(1, (4, 6))
     for place in (0, 1, 2, 12, 14): # 2 is the first pixel of the second patch, 12 is below 0
         pixel = 2*(place//12 % 2) + place % 2
         found = value_or_sentence(['known grid', 'queries'], rec.on_image, name, [place])
-        if found is not None: same(found[:, 0, 0], maps[:, pixel], f'place {place}')
+        if found is not None: same(found[:, 0, 0], maps[:, pixel], f'place {place} of {name}')
     value_or_sentence(['known grid', 'queries'], rec.on_image, name)
 
 
@@ -1159,13 +1204,25 @@ class TwoLists(ListOfLists):
 
 
 def raw_lists_of_lists():
-    "A block need not be a module."
-    for kind, first in ((ListOfLists, 'layers.0.0'), (TwoLists, 'attns.0')):
-        for kwargs in ({}, CLASS_FIRST):
-            model, x = own(partial(kind, **kwargs))
-            refused(['put out', 'head'], 'legrad', heatmaps, model, x, 'legrad', 1)
-            check_explorer(model, x, first)
-            check_vit(model, x, legrad=False)
+    "`for attn, ff in self.layers`: a block is a list, which is never called."
+    check_lists(ListOfLists, 'layers.0.0')
+
+
+def raw_two_lists_side_by_side():
+    "A block is nothing at all: its parts stand in two lists."
+    check_lists(TwoLists, 'attns.0')
+
+
+def check_lists(
+    kind, # of network
+    first:str, # name of its first attention
+):
+    "Without modules that put out all tokens there is no LeGrad, and all else is there."
+    for kwargs in ({}, CLASS_FIRST):
+        model, x = own(partial(kind, **kwargs))
+        refused(['put out', 'head'], 'legrad', heatmaps, model, x, 'legrad', 1)
+        check_explorer(model, x, first)
+        check_vit(model, x, legrad=False)
 
 
 def check_explorer(
@@ -1304,23 +1361,37 @@ class Checkpointed(Vit):
         return self.answer(t)
 
 
-def raw_gradient_checkpointing():
-    "To compute a part twice changes no map, and no gradient of a training."
+def pairs_with_checkpoints() -> list: # of (name, checkpointed network, the same without, pictures)
+    "Networks whose insides are computed twice, and the same that compute them once."
+    pairs = []
     for reentrant in (False, True):
         model, x = own(partial(Checkpointed, reentrant))
         plain = Vit(**CLASS_FIRST).eval()
         plain.load_state_dict(model.state_dict())
-        number = first_class(plain(x))
-        right = right_maps(weights_of(plain), number, plain.read, plain.patches)
-        check_maps(model, x, right)
-        check_training(model, plain, x)
-        check_maps(model, x, {'legrad': right_legrad(plain, x)})
-    makes = [from_timm('vit_tiny_patch16_224', img_size=64, depth=2) for _ in range(2)]
-    (model, x), (plain, _) = makes
+        pairs.append((f'reentrant {reentrant}', model, plain, x))
+    (model, x), (plain, _) = (from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
+                              for _ in range(2))
     model.set_grad_checkpointing()
-    weights, out = outputs(plain, x, *unfused(plain))
-    check_maps(model, x, right_maps(weights, first_class(out), slice(0, 1), slice(1, None), (4, 4)))
-    check_training(model, plain, x)
+    return [*pairs, ('timm', model, plain, x)]
+
+
+def raw_gradient_checkpointing():
+    "To compute a part twice changes no map."
+    for name, model, plain, x in pairs_with_checkpoints():
+        grid = (4, 4) if name == 'timm' else GRID
+        drops = unfused(plain)
+        weights, out = outputs(plain, x, *drops)
+        right = right_maps(weights or weights_of(plain), first_class(out), slice(0, 1),
+                           slice(1, None), grid)
+        if name != 'timm': right['legrad'] = right_legrad(plain, x)
+        check_maps(model, x, right)
+        with capture(model, attn_grads=True) as rec: rec.backward(first_class(model(x)))
+        assert len(rec.attn_grads) == 2 and all(g.any() for g in rec.attn_grads.values()), name
+
+
+def raw_training_with_checkpoints():
+    "To compute a part twice changes no gradient of a training inside `capture`."
+    for _, model, plain, x in pairs_with_checkpoints(): check_training(model, plain, x)
 
 
 def check_training(
@@ -1345,17 +1416,20 @@ def raw_compiled_models():
             model, x = own(make)
             plain, _ = own(make)
             counts = []
+            torch.compiler.reset()
             def count(graph, inputs, counts=counts):
                 counts.append(graph)
                 return graph.forward
             if method: model.compile(backend=count)
             net = model if method else torch.compile(model, backend=count)
-            with torch.no_grad(): net(x)
-            assert counts, 'nothing was compiled'
-            check_compiled(net, plain, x, layer)
-            n = len(counts)
             with torch.no_grad(): same(net(x), plain(x), 'the answer')
-            assert len(counts) == n, 'it was compiled again'
+            before = len(counts)
+            check_compiled(net, plain, x, layer)
+            assert before, 'nothing was compiled'
+            more = len(counts) - before
+            assert not more, f'{more} graphs were compiled to look at it'
+            with torch.no_grad(): same(net(x), plain(x), 'the answer afterwards')
+            assert len(counts) == before, 'it is compiled again afterwards'
 
 
 def check_compiled(
