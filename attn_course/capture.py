@@ -342,10 +342,16 @@ def _check_script(running, attn):
         if not _matches(name, attn): continue
         scripts = [m] if isinstance(m, torch.jit.ScriptModule) else _scripted(m)
         for script in scripts:
-            if not re.search('softmax|attention', str(script.inlined_graph)): continue
+            if not _may_attend(str(script.inlined_graph)): continue
             what = 'is' if script is m else f'calls {script.name!r}, which is'
             raise ValueError(f'{name or "The model"} {what} TorchScript: its attention cannot be '
                              'captured. Give the code it was scripted from.')
+
+
+def _may_attend(graph):
+    "Is there a softmax in compiled code, whole, or by parts beside a product?"
+    parts = re.search('::exp', graph) and re.search('::(bmm|mm|matmul|einsum|linear)', graph)
+    return bool(parts or re.search('softmax|attention', graph))
 
 
 def _scripted(m):
@@ -490,8 +496,8 @@ def capture(
     rec = Record()
     with ExitStack() as stack:
         stack.enter_context(in_python())
+        stack.enter_context(without_checkpointing())
         if grads or kwargs.get('attn_grads'):
-            stack.enter_context(without_checkpointing())
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.set_grad_enabled(True))
         for name in targets: stack.enter_context(unfused(model, name))

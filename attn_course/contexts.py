@@ -33,14 +33,23 @@ def keep_random(
             random.setstate(state)
             if numpy: numpy.random.set_state(numpy_state)
 
+# %% ../nbs/workbench/08_contexts.ipynb #ctxt0023
+@contextmanager
+def uncompiled():
+    "What was compiled runs as it was written; where dynamo was not loaded, nothing has been."
+    with ExitStack() as stack:
+        if 'torch._dynamo' in sys.modules and hasattr(torch.compiler, 'set_stance'):
+            stack.enter_context(torch.compiler.set_stance('force_eager'))
+        yield
+
 # %% ../nbs/workbench/08_contexts.ipynb #capt0035
 @contextmanager
 def undisturbed(
     model:nn.Module, # any PyTorch model
 ): # gives the model
-    "Run a model in eval mode; afterwards each module's mode and the random states are as before."
+    "Run a model in eval mode, uncompiled; afterwards all modes and random states are as before."
     modes = {m: m.training for m in model.modules()}
-    with keep_random(model):
+    with keep_random(model), uncompiled():
         try: yield model.eval()
         finally:
             for m, mode in modes.items():
@@ -84,10 +93,7 @@ def _leads_to(name, layer): return layer is None or not name or f'{layer}.'.star
 def in_python():
     "PyTorch's fast path for encoder layers is off, and what was compiled runs as it was written."
     fast = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        compiled = 'torch._dynamo' in sys.modules # where it is not, nothing has been compiled
-        if compiled and hasattr(torch.compiler, 'set_stance'):
-            stack.enter_context(torch.compiler.set_stance('force_eager'))
+    with uncompiled(), ExitStack() as stack:
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         yield

@@ -780,6 +780,16 @@ def _exp(seer, func, args, kwargs):
     return out
 
 
+def _power(seer, func, args, kwargs):
+    "A number to the power of scores is an `exp` in another base."
+    sides = [*args, *(kwargs[k] for k in ('exponent',) if k in kwargs)]
+    exponent = sides[0] if func is Tensor.__rpow__ else sides[1] if len(sides) > 1 else None
+    out = _other(seer, func, args, kwargs)
+    if isinstance(exponent, Tensor) and exponent in seer.trails.scores:
+        seer.trails.exps[out] = seer.trails.source(out, seer.running.name, True)
+    return out
+
+
 def _divide(seer, func, args, kwargs):
     "An `exp` divided by its sum is a softmax."
     out, (a, b) = _other(seer, func, args, kwargs), args[:2] if len(args) > 1 else (None, None)
@@ -798,7 +808,10 @@ _HANDLERS = {**dict.fromkeys((torch.softmax, F.softmax, Tensor.softmax, torch.sp
                               Tensor.mm, torch.mv, Tensor.mv, torch.linalg.matmul, *_ADDED),
                              _product),
              **dict.fromkeys((torch.sum, Tensor.sum), _sum),
-             **dict.fromkeys((torch.exp, Tensor.exp, Tensor.exp_), _exp),
+             **dict.fromkeys((torch.exp, Tensor.exp, Tensor.exp_, torch.exp2, Tensor.exp2,
+                              Tensor.exp2_, torch.expm1, Tensor.expm1), _exp),
+             **dict.fromkeys((torch.pow, Tensor.pow, Tensor.__pow__, Tensor.__rpow__,
+                              torch.float_power, Tensor.float_power), _power),
              **dict.fromkeys((torch.div, Tensor.div, Tensor.div_, torch.true_divide), _divide),
              F.linear: _linear, _FUSED: _fused, _MHA: _multi_head, torch.einsum: _einsum}
 

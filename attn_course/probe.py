@@ -479,7 +479,8 @@ def _sizes(outputs, image):
     exact = [g for g in seen if fits(g) and g[0]*image[1] == g[1]*image[0]]
     tokens = [g for n in counts for extra in range(9) for g in pairs(max(n - extra, 1))
               if g[0]*image[1] == g[1]*image[0] and min(g) > 1]
-    return sorted(g for g in seen if min(g) > 1 and alike(g, image)), exact, tokens
+    rows = {g for n in counts for g in pairs(n) if n > 1 and alike(g, image)}
+    return sorted(g for g in seen | rows if min(g) > 1 and alike(g, image)), exact, tokens
 
 
 def _mask_grids(exact, tokens):
@@ -496,8 +497,10 @@ def _sides(seer, call, masks, sizes, tried):
     changes, windows = seer.attention[call], seer.windows[call]
     found = [_side(c, windows, masks, sizes, tried, seer.kinds) for c in changes]
     queries, keys = found
-    hidden = changes[0].shape == changes[1].shape and changes[0].max() < changes[1].max()/100
-    if hidden: return keys, keys # where all keys are alike, nothing shows of their queries
+    if changes[0].shape == changes[1].shape and keys.grid and not queries.grid:
+        mine = changes[0].flatten(1)[:len(masks)]
+        hidden = mine.max() < changes[1].max()/100 # where keys are alike, nothing shows of queries
+        if hidden or agreements(mine, masks, keys) >= .7: return keys, keys
     if queries.grid and queries.grid == keys.grid and queries.places is keys.places is None:
         return _named_alike(queries, keys)
     return queries, keys
@@ -518,7 +521,7 @@ def _side(change, windows, masks, sizes, tried, kinds):
     n, size = change.shape[2], tuple(masks.shape[1:])
     by_masks, by_kinds = change.flatten(1)[:len(masks)], change.flatten(1)[len(masks):]
     if windows > 1:
-        candidates = window_readings(windows, n, size, sizes)
+        candidates = (t for t in window_readings(windows, n, size, sizes) if t.grid in sizes)
         return _first_proven(by_masks, masks, tried, candidates) or Tokens(windows=windows)
     if n == 1:
         name, = _names([0], by_masks, by_kinds, kinds)

@@ -716,7 +716,9 @@ def _proven(run, layer):
             f'Layer {layer!r} puts out {tuple(act.shape)} for {bs} images, so no image can be '
             'changed alone: choose a layer with one entry per image.')
     n = 3 if bs == 2 else 2 # unlike the number of images
-    variants = _changed(act[:1], n)
+    layout = run.layouts[layer]
+    variants = layout.back(_changed(layout.grid(act[:1]), n), act[:1]) if layout else \
+        _changed(act[:1], n) # its places, and nothing else
     whole = _run_again(run, layer, 0, variants, shortcut=False)
     if not _close(tree_map(_first, run.out), tree_map(_last, whole), 1) or _count(whole) != n:
         raise ValueError(

@@ -252,6 +252,8 @@ def on_grid(
 ) -> Tensor: # (bs, heads, asked, rows, columns)
     "Rows of attention as maps over the picture. Raises `ValueError` where the places are unknown."
     if keys.grid is None: raise ValueError(f'These keys are on no known grid: {keys}.')
+    if keys.places is not None and queries != keys: raise ValueError(
+        f'The queries of these windows ({queries}) are not the places that they see ({keys}).')
     if keys.places is not None: return _stitched(attn, keys, ask)
     if ask is not None: attn = attn[:, :, torch.as_tensor(ask).reshape(-1)]
     return attn[..., keys.patches].unflatten(-1, keys.grid)
