@@ -10,6 +10,7 @@ import copy
 import random
 import sys
 import threading
+from collections import deque
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -149,29 +150,38 @@ def aside(
     model:nn.Module, # any PyTorch model, perhaps in mid-forward
 ): # gives nothing
     "Run a model without anybody listening; what its modules hold is as before afterwards."
-    held = {m: {k: (v, _content(v)) for k, v in vars(m).items()} for m in model.modules()}
-    buffers = [(b, b._version, b.clone()) for b in model.buffers() if not b.is_inference()]
+    held = {m: dict(vars(m)) for m in model.modules()}
+    contents = [_snapshot(v) for values in held.values() for v in values.values()]
+    contents += [_snapshot(b) for b in model.buffers()]
     token = _depth.set(_depth.get() + 1)
     try: yield
     finally:
         _depth.reset(token)
-        for module, values in held.items(): _put_back(module, values)
-        with torch.no_grad():
-            for b, version, value in buffers:
-                if b._version != version: b.copy_(value)
+        for module, values in held.items():
+            for name in [name for name in vars(module) if name not in values]:
+                del vars(module)[name]
+            vars(module).update(values)
+        for put_back in contents: put_back()
 
 
-def _content(value):
-    "What is in a list or a dictionary."
-    return copy.copy(value) if type(value) in (list, dict) else None
-
-
-def _put_back(module, values):
-    "A module's attributes as they were."
-    for name in [name for name in vars(module) if name not in values]: del vars(module)[name]
-    for name, (value, content) in values.items():
-        vars(module)[name] = value
-        if content is None: continue
+def _snapshot(value, deep=3):
+    "A function that puts back what is in a tensor, a list, a dictionary, a deque or a set."
+    if isinstance(value, nn.Module) or not deep: return lambda: None
+    if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+        return _tensor_snapshot(value)
+    if type(value) not in (list, dict, deque, set): return lambda: None
+    kept = copy.copy(value)
+    inside = [_snapshot(v, deep - 1) for v in (kept.values() if isinstance(kept, dict) else kept)]
+    def put_back():
         value.clear()
-        if isinstance(value, list): value.extend(content)
-        else: value.update(content)
+        (value.extend if isinstance(value, (list, deque)) else value.update)(kept)
+        for inner in inside: inner()
+    return put_back
+
+
+def _tensor_snapshot(t):
+    if t.is_inference() or t.layout != torch.strided: return lambda: None
+    version, kept = t._version, t.detach().clone()
+    def put_back():
+        if t._version != version: t.data.copy_(kept)
+    return put_back

@@ -57,12 +57,13 @@ def some_pictures(
     given:tuple, # (args, kwargs) of a model
     index, # which pictures of the batch, such as [0, 0, 1]
     at:int=0, # on which axis of the first tensor they lie
+    alone:bool=False, # leave all other tensors as they are
 ) -> tuple: # (args, kwargs) of these pictures alone
     "A part of a batch, with all that belongs to it."
     first = tensors_of(given)[0]
     bs = first.shape[at]
     def part(t):
-        if not isinstance(t, Tensor): return t
+        if not isinstance(t, Tensor) or alone and t is not first: return t
         axis = at if t.ndim == first.ndim else 0
         if t.ndim <= axis or t.shape[axis] != bs: return t
         return t.as_subclass(Tensor).detach().index_select(axis, torch.tensor(index).to(t.device))
@@ -94,7 +95,8 @@ class _Featured(Interceptor):
         else:
             w = self.weights[s.name, s.call] = s.ordered(s.weights).detach().float()
             self.items[s.name, s.call] = self.running.items(*w.shape[-2:])
-            self.says[s.name, s.call] = self.running.heads()
+            alone = 1 if 'unscored' in s.notes else None # no features, no heads of them
+            self.says[s.name, s.call] = self.running.heads() or alone
         return s.weights
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -129,10 +131,10 @@ def _with_feature(out, axes, feature):
     return out
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0009
-def _moved(before, after):
-    "For each entry of the batch axes: did its weights change? A little change is none."
+def _moved(before, after, least=.02):
+    "For each entry of the batch axes: did its weights change? A little of the largest is none."
     change = (after - before).abs().amax((-2, -1))
-    return change > max(1e-6, .02*change.max().item())
+    return change > max(1e-8, least*change.max().item())
 
 
 def _factors(moved, size=None):
@@ -152,21 +154,31 @@ def _factors(moved, size=None):
     return found if moved[mask].float().mean() > .5 else {}
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0011
-def _axes(shape, pictures, heads, bs, items, says):
+def _axes(shape, pictures, heads, bs, items, says, corner=None):
     """What the axes stand for; None where the probes do not tell, or contradict each other.
 
     `pictures`, `heads`: factors as found; `heads` is None if nothing moved. `items`: pictures or
-    windows that the layer was given; None if unknown. `says`: heads, as the layer says."""
+    windows that the layer was given; None if unknown. `says`: heads, as the layer says. `corner`:
+    share of a picture's entries that change with a corner of it; None if unknown."""
     left = math.prod(shape)//bs
     if bs > 1 and len(pictures) != 1: return None
     found = math.prod(s for s, _ in (heads or {}).values())
-    if items and bs*left % items == 0: n = bs*left//items
-    elif heads is None: n = says if says == left else None
-    else: n = None if found == 1 and says == left > 1 else found # as many as say so moved as one?
+    n = _head_count(left, found, heads, bs*left/items if items else None, says, corner)
+    if n == 1 and items: heads, found = {}, 1 # one head after the other
     if n is None or n % found: return None
     if n == left: return _filled(shape, pictures, {}, 'head')
     if n > 1 and found != n: heads = _as_many(shape, pictures, n)
     return _filled(shape, pictures, heads, 'window') if heads or n == 1 else None
+
+
+def _head_count(left, found, heads, by_items, says, corner):
+    "How many heads there are; None if nothing tells, or if as many as are said moved as one."
+    if by_items and by_items == int(by_items): return int(by_items)
+    if heads is None: return says if says == left else None
+    if found > 1: return found
+    if corner is None or left == 1: return 1 if left == 1 else None
+    if corner > .9: return says if says in (1, left) else None # heads, or windows of what was mixed
+    return None if says == left else 1
 
 
 def _as_many(shape, pictures, n):
@@ -195,17 +207,29 @@ def _filled(shape, pictures, heads, others):
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0013
 _known_axes = weakref.WeakKeyDictionary() # model -> {what it was given, call: (axes, their axis)}
+MOST_KNOWN = 300 # readings kept of a model
 
 
 def settings_of(
     model:nn.Module, # any PyTorch model
     given:tuple, # its (args, kwargs)
 ) -> tuple: # changes when another layout may come of it
-    "What a probe depends on: modules, plain attributes, sizes of what the model is given."
-    def plain(m): return tuple((k, v) for k, v in vars(m).items() if k != 'training'
-                               and isinstance(v, (str, int, float, bool, type(None))))
-    modules = tuple((name, type(m), plain(m)) for name, m in model.named_modules())
-    return modules, tuple((t.shape[1:], t.dtype) for t in tensors_of(given))
+    "What a probe depends on: modules, what they hold, sizes and choices a model is given."
+    modules = tuple((name, type(m), *(_plain(v) for k, v in vars(m).items() if k != 'training'))
+                    for name, m in model.named_modules())
+    orders = tuple(_plain(b.tolist()) for b in model.buffers()
+                   if not b.is_floating_point() and b.numel() < 1000)
+    leaves = tree_leaves(given)
+    sizes = tuple((t.shape[1:], t.dtype) for t in leaves if isinstance(t, Tensor))
+    return modules, orders, sizes, tuple(_plain(x) for x in leaves if not isinstance(x, Tensor))
+
+
+def _plain(x):
+    "Numbers, words and lists of them as text; nothing of anything else."
+    if isinstance(x, (str, int, float, bool, type(None))): return repr(x)
+    if isinstance(x, (tuple, list)) and len(x) < 1000: return repr([_plain(v) for v in x])
+    if type(x) is dict and len(x) < 1000: return repr({str(k): _plain(v) for k, v in x.items()})
+    return ''
 
 
 def axes_by_probe(
@@ -219,44 +243,61 @@ def axes_by_probe(
     key, known = (settings_of(model, given), len(first) > 1), _known_axes.setdefault(model, {})
     found = known.get((key, call))
     if found is None:
-        every = _probed(model, given)
+        every = _either_way(_probed, model, given) or {}
+        if len(known) > MOST_KNOWN: known.clear()
         known.update({(key, c): axes[:2] for c, axes in every.items() if axes[0] and axes[2]})
         found = every.get(call, (None, 0))
     axes, at = found[:2]
     shape = s.ordered(s.weights).shape[:-2]
     return (axes, first.shape[at]) if axes and axes.fits(shape, first.shape[at]) else None
 
+
+def _either_way(probe, model, given):
+    "A probe, of a batch with what belongs to it; where that fails, of the pictures alone."
+    for alone in (False, True):
+        try: return probe(model, given, alone)
+        except Exception: continue # this model cannot be run with a part of its batch
+    return None
+
 # %% ../nbs/workbench/11_probe.ipynb #prob0014
-def _probed(model, given):
+def noise_like(
+    t:Tensor, # floats
+) -> Tensor: # of its shape, mean and deviation; the same at every call
+    "Noise in the place of a picture, which leaves the random state alone."
+    noise = torch.randn(t.shape, generator=torch.Generator().manual_seed(0)).to(t)
+    return noise*t.std().clamp(min=.1) + t.mean()
+
+
+def _probed(model, given, alone=False):
     "{(name, call): (axes or None, axis of the pictures, did weights move?)}"
     first, found = tensors_of(given)[0], {}
     for at in (0, 1) if first.ndim == 3 else (0,): # tokens may come before pictures
         several = first.shape[at] > 1
-        batch = some_pictures(given, [0, 1] if several else [0], at)
+        batch = some_pictures(given, [0, 1] if several else [0], at, alone)
         whole = _Featured(model)
         run_aside(whole, batch)
         pictures = _pictures(whole, batch, at) if several else {}
-        heads = _heads(whole, batch)
+        heads, corner = _heads(whole, batch), _reached_by_a_corner(whole, batch, at)
         found |= whole.known
         for call, w in whole.weights.items():
             shape, moved = w.shape[:-2], pictures.get(call)
             one = moved if moved is not None else _shared(w) if several else {}
             axes = _axes(shape, one, heads.get(call), 1 + several, whole.items[call],
-                         whole.says[call])
+                         whole.says[call], corner.get(call))
             if axes or call not in found: found[call] = axes, at, moved is not None or not several
         if all(axes for axes, *_ in found.values()): break
     return found
 
-
+# %% ../nbs/workbench/11_probe.ipynb #prob0015
 def _pictures(whole, batch, at):
     "{call: the factor of its axes that is the picture}, of all that change with picture 0."
     x = tensors_of(batch)[0]
     new, one = x.clone(), x.select(at, 0)
-    if x.is_floating_point(): other = torch.randn_like(one)*one.std().clamp(min=.1) + one.mean()
+    if x.is_floating_point(): other = noise_like(one)
     else: other = (one + 1) % (x.max() + 1) # words
     new.select(at, 0).copy_(other)
     run_aside(seer := _Featured(whole.running.model), with_first(batch, new))
-    moved = {call: _moved(w, seer.weights[call]) for call, w in whole.weights.items()}
+    moved = {call: _moved(w, seer.weights[call], 1e-3) for call, w in whole.weights.items()}
     return {call: _factors(m, 2) for call, m in moved.items() if m.any()}
 
 
@@ -273,10 +314,25 @@ def _heads(whole, batch):
     for feature in range(3): # the first may be one that is never used
         seer = _Featured(whole.running.model, whole.outs, feature)
         run_aside(seer, batch)
-        moved = {call: _moved(w, seer.weights[call]) for call, w in whole.weights.items()}
-        found |= {call: _factors(m) for call, m in moved.items() if m.any() and call not in found}
+        for call, w in whole.weights.items():
+            if call in found or not _moved(w, seer.weights[call]).any(): continue
+            few = _factors(_moved(w, seer.weights[call])) # a norm lets the others move a little
+            loose = {} if whole.items[call] else _factors(_moved(w, seer.weights[call], .3))
+            found[call] = few or loose
         if len(found) == len(whole.weights): break
     return found
+
+
+def _reached_by_a_corner(whole, batch, at):
+    "{call: share of a picture's entries that change with a corner of it}: of windows, some."
+    x = tensors_of(batch)[0]
+    if x.ndim != 4 or not x.is_floating_point(): return {}
+    new, h, w = x.clone(), max(x.shape[2]//8, 1), max(x.shape[3]//8, 1)
+    new[0, :, :h, :w] = noise_like(x[0, :, :h, :w])
+    run_aside(seer := _Featured(whole.running.model), with_first(batch, new))
+    moved = {call: _moved(w, seer.weights[call]).float().mean().item()*x.shape[at]
+             for call, w in whole.weights.items()}
+    return {call: share for call, share in moved.items() if share > 0}
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0021
 def changed_weights(
@@ -424,7 +480,7 @@ class _Cut(Interceptor):
         if len(out) != self.bs: self.own[out] = kind
         else:
             out, at = out.clone(), len(out) - len(self.kinds) + kind
-            out[at] = -out[at] + torch.randn_like(out[at])*out[at].std().clamp(min=.1)
+            out[at] = noise_like(out[at]) - out[at]
         return out
 
     def keep_output(self, name): # of a module, as a hook
@@ -499,8 +555,7 @@ def _sides(seer, call, masks, sizes, tried):
     queries, keys = found
     if changes[0].shape == changes[1].shape and keys.grid and not queries.grid:
         mine = changes[0].flatten(1)[:len(masks)]
-        hidden = mine.max() < changes[1].max()/100 # where keys are alike, nothing shows of queries
-        if hidden or agreements(mine, masks, keys) >= .7: return keys, keys
+        if agreements(mine, masks, keys) >= .7: return keys, keys # what they share is likelier
     if queries.grid and queries.grid == keys.grid and queries.places is keys.places is None:
         return _named_alike(queries, keys)
     return queries, keys
@@ -556,7 +611,8 @@ def _names(at, by_masks, by_kinds, kinds):
         mean = by_masks[:, i].min() > least # it changes with every mask
         names.append(own[0] if len(own) == 1 else 'pooled' if mean else 'extra')
     unnamed = names.count('extra')
-    if len(kinds) == 1 and unnamed == next(iter(kinds.values()))[1]: # only one reading fits
+    only = len(kinds) == 1 and next(iter(kinds)) not in names # and only one reading fits
+    if only and unnamed == next(iter(kinds.values()))[1]:
         names = [name if name != 'extra' else next(iter(kinds)) for name in names]
     return tuple(names)
 
@@ -599,13 +655,15 @@ def places_of(
     tensors = tensors_of(given)
     if not tensors or tensors[0].ndim != 4 or not tensors[0].is_floating_point(): return None
     key, known = settings_of(model, given), _known_places.setdefault(model, {})
-    if key not in known: known[key] = _find_places(model, given)
+    if key not in known:
+        if len(known) > MOST_KNOWN//10: known.clear()
+        known[key] = _either_way(_find_places, model, given)
     return known[key]
 
 # %% ../nbs/workbench/11_probe.ipynb #prob0031
-def _find_places(model, given):
+def _find_places(model, given, alone=False):
     "See sizes in one run, changes in the next; once more without attention where that is unsure."
-    shapes, one = [], some_pictures(given, [0])
+    shapes, one = [], some_pictures(given, [0], alone=alone)
     one = with_first(one, tensors_of(one)[0].nan_to_num())
     def keep(module, args, out): shapes.extend(tuple(t.shape) for t in tensors_of((out,)))
     more = [lambda m=m: m.register_forward_hook(keep) for m in model.modules()]
@@ -614,7 +672,7 @@ def _find_places(model, given):
     x, kinds = tensors_of(one)[0], special_tokens(model)
     sizes, exact, tokens = _sizes(shapes, tuple(x.shape[2:]))
     masks = _masks(_mask_grids(exact, tokens), tuple(x.shape[2:]))
-    batch = some_pictures(one, [0]*(1 + len(masks) + len(kinds)))
+    batch = some_pictures(one, [0]*(1 + len(masks) + len(kinds)), alone=alone)
     batch = with_first(batch, _with_noise(tensors_of(batch)[0], masks))
     attention, outputs = {}, []
     for mixes in (True, False):
@@ -636,6 +694,6 @@ def _sure(sides): return all(t.grid or t.others for t in sides)
 
 def _with_noise(x, masks):
     "Pictures after the first, each with noise under its mask; those behind are as the first."
-    x, noise = x.clone(), torch.randn_like(x)*x.std().clamp(min=.1) + x.mean()
+    x, noise = x.clone(), noise_like(x)
     for i, mask in enumerate(masks, 1): x[i] = torch.where(mask.to(x.device), noise[i], x[i])
     return x

@@ -104,9 +104,12 @@ def pairs(
 def alike(
     grid:tuple, # (rows, columns)
     image:tuple, # (height, width) in pixels
-) -> bool: # one 4 times as wide as it should be is something else
-    "Is a grid of about the picture's form?"
-    return 1/4 < grid[0]*image[1]/(grid[1]*image[0]) < 4
+) -> bool: # they end within the picture, or beyond its edge, down and across alike
+    "Is there a size of square patches that makes such a grid of a picture?"
+    for size in range(1, max(image) + 1):
+        within = tuple(side//size for side in image)
+        if tuple(grid) in (within, tuple(-(-side//size) for side in image)): return True
+    return False
 
 
 def readings(
@@ -128,6 +131,7 @@ def window_readings(
     sizes=(), # (rows, columns) seen in the model, for grids that are padded
 ): # yields `Tokens`
     "What windows of tokens may stand for."
+    known = set() # two ways may give the same places
     for grid, window in _cut_grids(windows, n, sizes):
         if not alike(grid, image): continue
         half = [(0, size//2) if size > 1 and side > size else (0,)
@@ -138,6 +142,9 @@ def window_readings(
             for roll_first in (False, True)[:1 + (padded and any(shift))]:
                 for dilated in (False, True):
                     places = window_places(*grid, window, shift, dilated, roll_first)
+                    key = grid, *places.flatten().tolist()
+                    if key in known: continue
+                    known.add(key)
                     yield Tokens((), grid, places, windows)
 
 
@@ -207,6 +214,7 @@ def agreement(
 SURE = .95 # agreement from which a reading counts as proven,
 LIKELY = .85 # or that of one which held for another layer, or stands alone by a margin of
 MARGIN = .1
+EXACT = .97 # where a change stays where it is, no less is enough
 
 
 def agreements(
@@ -239,6 +247,8 @@ def proven(
                      for i, t in enumerate(candidates)), key=lambda r: r[:3], reverse=True)
     if not ranked: return None
     (value, others, _, best), rest = ranked[0], ranked[1:]
+    stays = (change < change.amax()*1e-5).float().mean() > .2
+    if stays and best.windows == 1 and value < EXACT: return None
     if value < SURE: # in a network that mixes places before it attends
         return best if value >= LIKELY and all(value - r[0] >= MARGIN for r in rest) else None
     return None if any(r[:2] == (value, others) for r in rest) else best
