@@ -9,12 +9,13 @@ __all__ = []
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from .capture import capture, first_tensor, with_tensor
+from .capture import capture, find_layers, first_tensor, with_tensor
 from attn_course.contexts import (
     from_here,
     hooked,
@@ -274,14 +275,29 @@ def _without(s, heads):
 
 
 @contextmanager
+def _changed(model, change): # name of a layer, or of one call of it -> function `Sighting` -> weights
+    "Raises `ValueError` for a layer that is not there, and for one that ran and did not attend."
+    running, seen = Running(model), {}
+    find_layers(model, [name.partition('@')[0] for name in change if name])
+    def see(s):
+        call = s.name if s.call == 1 else f'{s.name}@{s.call}'
+        seen.update({s.name: True, call: True})
+        asked = change.get(call, change.get(s.name))
+        return s.weights if asked is None else asked(s)
+    changer = Interceptor(running, see, ask=axes_by_probe, changes=True)
+    with in_python(), hooked(running.hooks()), changer: yield
+    lost = [name for name in change if name not in seen]
+    if lost and running.outs: raise ValueError(
+        f'{lost[0]!r} has no attention to change; there is that of {", ".join(seen) or "none"}.')
+
+
+@contextmanager
 def without_heads(
     model:nn.Module, # any PyTorch model
     off:dict, # name of an attention layer, as `capture` names it -> indices of heads
 ): # gives nothing
-    "Attention weights of these heads are zero inside the `with`."
-    running = Running(model)
-    def see(s): return _without(s, off[s.name]) if off.get(s.name) else s.weights
-    with in_python(), hooked(running.hooks()), Interceptor(running, see, ask=axes_by_probe): yield
+    "Attention weights of these heads are zero inside the `with`. Raises as `with_attention` does."
+    with _changed(model, {n: partial(_without, heads=heads) for n, heads in off.items()}): yield
 
 # %% ../nbs/workbench/17_blocks.ipynb #3ef0ba52
 @contextmanager
@@ -289,9 +305,8 @@ def with_attention(
     model:nn.Module, # any PyTorch model
     change:dict, # name of an attention layer, as `capture` names it -> function
 ): # gives nothing; a function gets weights (bs, heads, queries, keys) and returns as many
-    "Other attention weights inside the `with`. Raises `ValueError` for those of another shape."
-    running = Running(model)
-    def see(s):
-        if s.name not in change: return s.weights
-        return s.back(change[s.name](s.shaped(s.weights.detach())))
-    with in_python(), hooked(running.hooks()), Interceptor(running, see, ask=axes_by_probe): yield
+    """Other attention weights inside the `with`; whoever captures there sees these.
+
+    Raises `ValueError` for weights of another shape, and for a layer without attention."""
+    def by(fn): return lambda s: s.back(fn(s.shaped(s.weights.detach())))
+    with _changed(model, {name: by(fn) for name, fn in change.items()}): yield

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 
 import torch
 from torch import nn
@@ -34,14 +34,40 @@ def keep_random(
             random.setstate(state)
             if numpy: numpy.random.set_state(numpy_state)
 
+# %% ../nbs/workbench/08_contexts.ipynb #ctxt0041
+class Switches:
+    "What several threads may need turned: who comes first turns it, who goes last turns it back."
+    def __init__(self): self.lock, self.users = threading.RLock(), {} # key -> (how many, back)
+
+    @contextmanager
+    def __call__(self,
+        key, # what is turned: anything hashable
+        turn, # function that turns it, and returns a function that turns it back
+    ): # gives nothing
+        "Turned inside the `with`, whatever other threads do."
+        with self.lock:
+            n, back = self.users.get(key) or (0, turn())
+            self.users[key] = n + 1, back
+        try: yield
+        finally:
+            with self.lock:
+                n, back = self.users.pop(key)
+                if n > 1: self.users[key] = n - 1, back
+                else: back()
+
+
+turned = Switches()
+
 # %% ../nbs/workbench/08_contexts.ipynb #ctxt0023
 @contextmanager
 def uncompiled():
     "What was compiled runs as it was written; where dynamo was not loaded, nothing has been."
-    with ExitStack() as stack:
-        if 'torch._dynamo' in sys.modules and hasattr(torch.compiler, 'set_stance'):
-            stack.enter_context(torch.compiler.set_stance('force_eager'))
-        yield
+    def turn():
+        stack = ExitStack()
+        stack.enter_context(torch.compiler.set_stance('force_eager'))
+        return stack.close
+    loaded = 'torch._dynamo' in sys.modules and hasattr(torch.compiler, 'set_stance')
+    with turned('compiler', turn) if loaded else ExitStack(): yield
 
 # %% ../nbs/workbench/08_contexts.ipynb #capt0035
 @contextmanager
@@ -49,13 +75,34 @@ def undisturbed(
     model:nn.Module, # any PyTorch model
 ): # gives the model
     "Run a model in eval mode, uncompiled; afterwards all modes and random states are as before."
-    modes = {m: m.training for m in model.modules()}
-    with keep_random(model), uncompiled():
-        try: yield model.eval()
-        finally:
-            for m, mode in modes.items():
-                if type(m).train is not nn.Module.train: m.train(mode) # more than a flag
-            for m, mode in modes.items(): m.training = mode
+    with keep_random(model), uncompiled(), _modes_kept(model): yield model.eval()
+
+
+_runs = [] # (model, thread, modes of its modules before it) of all that are on
+
+
+@contextmanager
+def _modes_kept(model):
+    "The modes come back when the last thread that runs the model is through."
+    me = threading.get_ident()
+    def others(): return [r for r in _runs if r[0] is model and r[1] != me]
+    with turned.lock:
+        nested = any(r[0] is model and r[1] == me for r in _runs)
+        before = others() if not nested else []
+        modes = before[0][2] if before else {m: m.training for m in model.modules()}
+        run = model, me, modes
+        _runs.append(run)
+    try: yield
+    finally:
+        with turned.lock:
+            _runs[:] = [r for r in _runs if r is not run]
+            if not others(): _put_back(modes)
+
+
+def _put_back(modes): # of modules
+    for m, mode in modes.items():
+        if type(m).train is not nn.Module.train: m.train(mode) # more than a flag
+    for m, mode in modes.items(): m.training = mode
 
 # %% ../nbs/workbench/08_contexts.ipynb #capt0031
 @contextmanager
@@ -72,19 +119,23 @@ def hooked(
 def unfused(
     model:nn.Module, # any PyTorch model
     layer:str=None, # only those on the path to this layer; None takes all
-):
+): # gives nothing
     "Layers with a `fused` path and a softmax of their own take the path on which the map exists."
     on_path = [n for n, m in model.named_modules() if _is_fused(m) and _leads_to(n, layer)]
-    found = [model.get_submodule(n) for n in on_path]
-    try:
-        for m in found: m.fused = False
+    with ExitStack() as stack:
+        for m in map(model.get_submodule, on_path):
+            stack.enter_context(turned((m, 'fused'), partial(_unfuse, m)))
         yield
-    finally:
-        for m in found: m.fused = True
 
 
-def _is_fused(m):
-    return getattr(m, 'fused', None) is True and isinstance(getattr(m, 'softmax', None), nn.Softmax)
+def _unfuse(m):
+    m.fused = False
+    return lambda: setattr(m, 'fused', True)
+
+
+def _is_fused(m): # or was, before another run
+    has_map = isinstance(getattr(m, 'softmax', None), nn.Softmax)
+    return has_map and (getattr(m, 'fused', None) is True or (m, 'fused') in turned.users)
 
 
 def _leads_to(name, layer): return layer is None or not name or f'{layer}.'.startswith(f'{name}.')
@@ -93,22 +144,23 @@ def _leads_to(name, layer): return layer is None or not name or f'{layer}.'.star
 @contextmanager
 def in_python():
     "PyTorch's fast path for encoder layers is off, and what was compiled runs as it was written."
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with uncompiled(), ExitStack() as stack:
+    def turn():
+        fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
-        yield
+        return lambda: torch.backends.mha.set_fastpath_enabled(fast)
+    with uncompiled(), turned('fast path', turn): yield
 
 # %% ../nbs/workbench/08_contexts.ipynb #ctxt0006
 @contextmanager
 def without_checkpointing():
     "What is checkpointed runs once, with its graph, inside the `with`."
     parts = torch.utils.checkpoint
-    own = {name: getattr(parts, name) for name in _ONCE if hasattr(parts, name)}
-    for name in own: setattr(parts, name, _ONCE[name])
-    try: yield
-    finally:
-        for name, value in own.items(): setattr(parts, name, value)
+    def turn():
+        parts = torch.utils.checkpoint
+        own = {name: getattr(parts, name) for name in _ONCE if hasattr(parts, name)}
+        for name in own: setattr(parts, name, _ONCE[name])
+        return lambda: [setattr(parts, name, value) for name, value in own.items()]
+    with turned('checkpoints', turn): yield
 
 
 def _once(function, args, kwargs, **options): return function(*args, **kwargs)

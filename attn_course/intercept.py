@@ -11,7 +11,7 @@ import math
 import types
 import weakref
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from string import ascii_letters
@@ -426,6 +426,9 @@ def _tell(seer, weights, order, notes, **kwargs):
     s = Sighting(running.name, running.calls[running.name], weights, order, notes, **kwargs)
     s.axes, s.bs = _read(seer, s)
     if trail: trail.source.told = True
+    for changer in seer.first:
+        if not changer.listens: continue # what runs is no part of its model
+        s.weights = changer.see(replace(s, name=changer.running.name))
     return seer.see(s)
 
 # %% ../nbs/workbench/09_intercept.ipynb #spl00003
@@ -657,8 +660,10 @@ class Interceptor(TorchFunctionMode):
         see, # function: `Sighting` -> the weights to go on with
         rows=None, # function: number of queries -> indices of those wanted, None for all
         ask=None, # function: (interceptor, `Sighting`) -> (axes, bs) where sizes do not decide
+        changes:bool=False, # does `see` change weights? Then it comes before all who only watch
     ):
         super().__init__()
+        self.changes, self.first, self.taken = changes, [], []
         self.running, self.see, self.rows = running, see, rows or (lambda n: None)
         self.ask, self.documented = ask, False
         self.soften = None # function (queries, keys, scale) -> queries, for a probe
@@ -685,10 +690,30 @@ class Interceptor(TorchFunctionMode):
         where = self.running.name or 'the model'
         raise RuntimeError(f'The attention of {where} cannot be captured: {why}.')
 
+    @property
+    def listens(self): return bool(self.running.frames) and here() == self.running.start
+
+    def __enter__(self):
+        start = self.running.start
+        if self.changes: _changers.append(self)
+        else: self.first = [c for c in reversed(_changers) if c.running.start == start]
+        if self.first: self.rows = lambda n: None # changed weights are those of all queries
+        for changer in self.first: changer.taken.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *args):
+        if self.changes: _changers.remove(self)
+        for changer in self.first: changer.taken.remove(self)
+        return super().__exit__(*args)
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not self.running.frames or here() != self.running.start: return func(*args, **kwargs)
+        if not self.listens or any(watcher.listens for watcher in self.taken):
+            return func(*args, **kwargs)
         return _dispatch(self, func, args, kwargs)
+
+
+_changers = [] # those inside of which we are, the outermost first
 
 # %% ../nbs/workbench/09_intercept.ipynb #intc9405
 def _read(seer, s):
