@@ -223,9 +223,13 @@ def _act_hook(rec, name, grads):
         if not record_grad: return
         torch.set_grad_enabled(True)
         act.requires_grad_()
-        act.register_hook(lambda g: grad_store.__setitem__(key, g.detach()))
+        act.register_hook(partial(_keep_gradient, grad_store, key))
         return with_tensor(out, at, act.clone().as_subclass(type(t)))
     return from_here(hook)
+
+
+def _keep_gradient(grads, key, g): # what a model declares not to depend on has none
+    if g is not None: grads[key] = g.detach()
 
 # %% ../nbs/workbench/12_capture.ipynb #edfdb7aa
 def _free_name(name, taken):

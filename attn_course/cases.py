@@ -6,6 +6,7 @@
 __all__ = ['Case', 'Explained']
 
 # %% ../nbs/workbench/16_cases.ipynb #case0003
+import inspect
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -56,8 +57,10 @@ class Explained:
 def asked_targets(
     target, # a target, None for 'pred', or a list of these
 ) -> list: # of targets, 'pred' instead of None
-    "What is asked, as a list."
-    return ['pred' if t is None else t for t in as_list(target)]
+    "What is asked, as a list; arrays and tensors as the numbers they hold."
+    plain = target.tolist() if hasattr(target, 'tolist') else target
+    listed = [t.tolist() if hasattr(t, 'tolist') else t for t in as_list(plain)]
+    return ['pred' if t is None else t for t in listed]
 
 
 def numbered(
@@ -127,6 +130,22 @@ def case_figure(
 
 def _bars_for(maps, scale='each', colours=None, **kwargs): return colour_bars(maps, scale, colours)
 
+# %% ../nbs/workbench/16_cases.ipynb #case0030
+_OPTIONS = {'size', *inspect.signature(overlay).parameters} - {'img', 'm'}
+_INSTEAD = {'cmap': 'colours=, a name such as "viridis"', 'figsize': 'size=, the height in inches',
+            'ax': 'the figure\'s .rgb, an array, in ax.imshow', 'title': 'target=, which titles tell'}
+
+
+def check_options(
+    options:dict, # what a caller gave besides
+):
+    "Raises `TypeError` for an option that no drawing has."
+    for name in options:
+        if name in _OPTIONS: continue
+        hint = f'; instead of it take {_INSTEAD[name]}' if name in _INSTEAD else ''
+        known = ', '.join(sorted(_OPTIONS))
+        raise TypeError(f'There is no option {name!r}, there are {known}{hint}.')
+
 # %% ../nbs/workbench/16_cases.ipynb #case0023
 def sight_figure(
     sight:Sight, # a picture as a model sees it
@@ -138,7 +157,7 @@ def sight_figure(
 ) -> AltFigure:
     "The original and each map over the part that was seen."
     pictures = sight_overlays(sight, maps, round(200*size), **kwargs)
-    upright = [sight.upright_map(m) for m in maps]
+    upright = [sight.upright_map(sight.in_picture(m)) for m in maps] # padding is no picture
     about = [describe_map(m, f'{method}, {t}') for m, t in zip(upright, titles)]
     bars = _bars_for(maps, **kwargs)
     titles = ['the picture', *flagged(titles, maps)]

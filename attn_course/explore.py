@@ -12,7 +12,8 @@ from .blocks import check_lens, find_blocks
 from .capture import capture, first_tensor, network_of
 from .contexts import undisturbed
 from .explorer import PatchExplorer, Survey
-from .prepare import class_names
+from .prepare import answers_of, class_names, names_for
+from .replay import scores_in
 from .rollout import rollout
 from attn_course.survey import (
     answer,
@@ -20,8 +21,6 @@ from attn_course.survey import (
     check_names,
     layers_of,
     said_of_tokens,
-    scores_in,
-    shares_from,
     sight_of,
 )
 
@@ -42,10 +41,11 @@ def explore(
     net = network_of(model)
     xb, seen = sight_of(model, picture, prepare)
     with undisturbed(net), torch.no_grad(): out = net(xb)
-    found, names = layers_of(net, xb, layers), class_names(model, names)
-    shares = shares_from(model, out)
-    speaks = shares is not None
-    if speaks: check_names(names, scores_in(out))
+    found, shares = layers_of(net, xb, layers), answers_of(model, out).shares
+    speaks, names = shares is not None, class_names(model, names)
+    if speaks:
+        names = names_for(names, scores_in(out).shape[1])
+        check_names(names, scores_in(out))
     more = _through_blocks(net, xb, out, found, names, shares)
     def ask(layer, heads):
         return answer_without(net, xb, found[layer], heads, names, shares=shares)

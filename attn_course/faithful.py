@@ -14,21 +14,28 @@ from torch import Tensor
 
 from .cam import heatmaps
 from .capture import network_of
+from .contexts import keep_random
 from .metrics import FILLS, area, bootstrap, mass_inside, removal_curve
 from .plot import AltFigure, plot_table
+from .prepare import batch_of
 from attn_course.trials import (
     METRICS,
     Trial,
+    beside,
     centre_maps,
     checked_maps,
     checked_masks,
+    classes_for,
     colour_maps,
     known_metrics,
+    layer_named,
+    methods_by_name,
     outputs_of,
     random_maps,
     register_metric,
     reinitialised,
     share_of,
+    target_is,
 )
 
 # %% ../nbs/15_faithful.ipynb #48d86c1f
@@ -67,13 +74,14 @@ def road(trial:Trial) -> Tensor: # (n,) in -0.5..0.5
 
 # %% ../nbs/15_faithful.ipynb #66bba338
 @register_metric('pointing', better='high', masks=True)
-def pointing(trial:Trial) -> Tensor: # (n,) 0. or 1.
+def pointing(trial:Trial) -> Tensor: # (n,) 0. or 1.; a flat map points nowhere, 0.
     "Is the middle of the largest cell on the object (Zhang et al. 2016)?"
     rows, cols = trial.maps.shape[1:]
     h, w = trial.xb.shape[2:]
-    peak = trial.maps.flatten(1).argmax(1)
+    highest, peak = trial.maps.flatten(1).max(1)
     y, x = (peak//cols + .5)*h/rows, (peak % cols + .5)*w/cols
-    return trial.masks[torch.arange(len(peak)), y.long(), x.long()].float()
+    on_object = trial.masks[torch.arange(len(peak)), y.long(), x.long()]
+    return (on_object & (highest > trial.maps.amin((1, 2)))).float()
 
 # %% ../nbs/15_faithful.ipynb #65e80049
 @register_metric('mass', better='high', masks=True)
@@ -110,31 +118,33 @@ def _controls(net, xb, first, layer, grid): # maps that know nothing of what the
 # %% ../nbs/15_faithful.ipynb #7bf1789c
 def faithfulness(
     model, # a model that puts out scores (bs, classes), or a fastai learner
-    xb, # pictures (n, c, H, W) as the model takes them, or a DataLoader of such
+    xb, # pictures (n, c, H, W), batches of such; for a learner also files or a folder of them
     methods, # names from `cam.METHODS`; or functions: model, pictures, classes -> maps (n, h, w)
     metrics=('deletion', 'insertion'), # names from `METRICS`
     masks=None, # (n, H, W) True on the object, for metrics that need it
-    target:Tensor=None, # (n,) classes; None: what the model says
-    layer=None, # of methods that look at a layer
+    target=None, # 'pred' (None), 'targ', one class, or one for each picture; numbers or names
+    layer=None, # of methods that look at a layer: name or submodule
     controls:bool=True, # add rows of maps that know nothing of what the network learned
 ) -> pd.DataFrame: # a row per method; columns (metric, 'mean' | 'low' | 'high'), 95 % over pictures
-    "How faithful are maps? Raises `ValueError` for unknown names, wrong maps and missing masks."
-    if not isinstance(xb, Tensor): xb = torch.cat([b[0].as_subclass(Tensor) for b in xb])
-    net, masks, known = network_of(model), checked_masks(masks, xb), known_metrics(metrics, masks)
-    if not len(methods): raise ValueError('At least one method is needed.')
-    if target is None: target = outputs_of(net, xb).argmax(1)
-    makers = {getattr(m, '__name__', m): _maker(net, m, layer) for m in methods}
-    score, rows = share_of(net, target), {}
-    whole, maps = score(xb, torch.arange(len(xb))), {}
-    for name, make in makers.items(): maps[name] = checked_maps(name, make(xb, target), len(xb))
-    grid = next(iter(maps.values())).shape[1:]
-    if controls: makers |= _controls(net, xb, methods[0], layer, grid)
-    for name, make in makers.items():
-        def again(pictures): return checked_maps(name, make(pictures, target), len(pictures))
-        trial = Trial(xb, maps[name] if name in maps else again(xb), score, whole, again, masks)
-        found = {key: bootstrap(metric.fn(trial)) for key, metric in known.items()}
-        rows[name] = {(key, part): v.item() for key, ends in found.items()
-                      for part, v in zip(('mean', 'low', 'high'), ends)}
+    """How faithful are maps? The score is a share, as the learner's loss reads it.
+
+    Raises `ValueError` for unknown names, wrong maps, classes and pictures, and missing masks."""
+    net, (xb, labels) = network_of(model), batch_of(model, xb, labels=target_is(target, 'targ'))
+    masks, known = checked_masks(masks, xb), known_metrics(metrics, masks)
+    target, layer = classes_for(model, target, outputs_of(net, xb), labels), layer_named(net, layer)
+    named, rows = methods_by_name(methods), {}
+    with keep_random():
+        makers = {name: _maker(net, m, layer) for name, m in named.items()}
+        maps = {name: checked_maps(name, make(xb, target), len(xb)) for name, make in makers.items()}
+        grid, first = next(iter(maps.values())).shape[1:], next(iter(named.values()))
+        if controls: makers |= beside(makers, _controls(net, xb, first, layer, grid))
+        score = share_of(model, target)
+        whole = score(xb, torch.arange(len(xb)))
+        for name, make in makers.items():
+            def again(pictures): return checked_maps(name, make(pictures, target), len(pictures))
+            trial = Trial(xb, maps[name] if name in maps else again(xb), score, whole, again, masks)
+            rows[name] = {(key, part): v.item() for key, metric in known.items()
+                          for part, v in zip(('mean', 'low', 'high'), bootstrap(metric.fn(trial)))}
     return pd.DataFrame.from_dict(rows, orient='index')
 
 # %% ../nbs/15_faithful.ipynb #9409c352

@@ -22,36 +22,42 @@ from .metrics import mass_inside
 from .plot import AltFigure
 from .prepare import class_names, class_number, fetched, ranked_losses, see
 from .render import picture_strip
-from .replay import loss_target, most_missed
+from .replay import as_list, loss_target, most_missed
 from .widgets import ParamExplorer, describe_map
 
 # %% ../nbs/08_interpret.ipynb #int8002c
-from .cases import numbered, sight_figure
-from .prepare import share, shown_pictures, shown_words, target_title, typed_targets
+from .cases import check_options, numbered, sight_figure
+from .prepare import answers_of, check_answers, files_in, is_several, names_for, share
+from .prepare import shown_pictures, shown_words, target_title, typed_targets
 
 # %% ../nbs/08_interpret.ipynb #int80035
 def show_heatmap(
     model, # a fastai learner, or a bare model together with `prepare`
-    picture, # whatever `learn.predict` takes: path, Pillow picture, array ...; tensors too
+    picture, # whatever `learn.predict` takes: path, Pillow picture ...; a list or a folder: each
     target=None, # class name or number, 'pred' (the default), or a list: a map for each
     method:str='gradcam', # a name from `METHODS`
     layer=None, # name or submodule; None takes the last layer with places
     prepare=None, # function from a Pillow picture to a tensor (3, h, w); None: as the learner does
     labels=None, # names of the classes; None takes the learner's vocabulary
     **kwargs, # size in inches; colours, alpha, scale, smooth ...: as `overlay` takes them
-) -> AltFigure: # the original with its maps; `.maps` raw maps, `.box` the part that was seen
+) -> AltFigure: # the original with its maps; `.maps` raw maps, `.box` the part seen; a list of these
     """What a network looks at in a picture, drawn over the original.
 
-    Raises `FileNotFoundError` for a missing file, `ValueError` for an unknown class or layer."""
-    sight, names = see(model, picture, prepare), class_names(model, labels)
+    Raises `FileNotFoundError` for a missing file, `ValueError` for an unknown class or layer,
+    `TypeError` for an unknown option."""
+    check_options(kwargs)
+    if is_several(picture): return [show_heatmap(model, one, target, method, layer, prepare, labels,
+                                                 **kwargs) for one in files_in(picture)]
+    methods, layers, names = as_list(method), as_list(layer), class_names(model, labels)
     asked = list(dict.fromkeys(class_number(t, names) for t in asked_targets(target)))
-    if not isinstance(method, str) or isinstance(layer, (list, tuple)) or not asked:
+    if len(methods) != 1 or len(layers) != 1 or not asked:
         raise ValueError('show_heatmap draws one method at one layer, for one target or more; '
                          'give lists to heatmaps.')
-    maps = heatmaps(model, sight.xb, [method], asked, layer)
-    activation = getattr(getattr(model, 'loss_func', None), 'activation', None)
-    titles = numbered([target_title(t, maps.out, names, activation) for t in asked])
-    figure = sight_figure(sight, [m[0] for m in maps.values()], titles, method, **kwargs)
+    sight = see(model, picture, prepare)
+    maps = heatmaps(model, sight.xb, methods, asked, layers)
+    answers = answers_of(model, maps.out)
+    titles = numbered([target_title(t, maps.out, names, answers) for t in asked])
+    figure = sight_figure(sight, [m[0] for m in maps.values()], titles, methods[0], **kwargs)
     figure.maps, figure.box = {t: m[0] for t, m in zip(titles, maps.values())}, sight.box
     return figure
 
@@ -88,10 +94,11 @@ def _explain_labels(case, truth):
     scores = [loss_target(t, truth) for t in asked]
     maps = heatmaps(case.learn, case.batch[0], [method], scores, case.layer)
     out, loss = maps.out.float().cpu(), case.learn.loss_func
-    preds = getattr(loss, 'activation', lambda x: x)(out)
-    decoded = getattr(loss, 'decodes', lambda x: x)(preds)
+    answers = check_answers(answers_of(case.learn, out), loss)
+    preds = answers.shares(out)
+    decoded = loss.decodes(preds) if hasattr(loss, 'decodes') else answers.decoded(out)
     pair = {'pred': preds.argmax(1), 'targ': truth(out).cpu()}
-    names = names or [str(i) for i in range(preds.shape[1])]
+    names = names_for(names, preds.shape[1]) or [str(i) for i in range(preds.shape[1])]
     titles = [[_title(t, pair, names, preds, i) for i in range(len(out))] for t in asked]
     guessed, true = (shown_words(case.dl, (case.batch[0], y)) for y in (decoded, case.batch[1]))
     return Explained(method, list(maps.values()), titles, [[] for _ in true],

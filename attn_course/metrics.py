@@ -95,12 +95,15 @@ def fill_linear(
     noise:float=.01, # deviation of Gaussian noise on what is filled in; 0: none
     tolerance:float=1e-3, # of the equations, as a share of how wrong the mean colour is
 ) -> Tensor: # (n, c, h, w)
-    "A weighted mean of the eight neighbours in place of what is gone (Rong et al. 2022, sec. 5)."
+    """A weighted mean of the eight neighbours in place of what is gone (Rong et al. 2022, sec. 5).
+
+    Where everything is gone it is the mean colour."""
     hole = gone[:, None].to(x.dtype)
     share = _around(torch.ones_like(x)) # less than 1 at the border
     def matrix(t): return hole*(share*t - _around(t))
     begin = hole*x.mean((2, 3), keepdim=True)
     filled = _solve(matrix, hole*_around(x*(1 - hole)), begin, tolerance)
+    filled = torch.where(gone.flatten(1).all(1)[:, None, None, None], begin, filled) # nobody to ask
     return torch.where(gone[:, None], filled + noise*torch.randn_like(x), x)
 
 

@@ -6,8 +6,11 @@
 __all__ = ['seen_box', 'learner_batch', 'Sight', 'see']
 
 # %% ../nbs/workbench/15_prepare.ipynb #prep0002
+import copy
 import difflib
+import io
 import tempfile
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +24,15 @@ from fastai.torch_core import (
     TensorMultiCategory,
     no_random,
 )
+from fastai.vision.data import get_image_files
 from fastcore.foundation import L
 from PIL import Image
 from torch import Tensor
 
+from .capture import network_of
+from .contexts import keep_random
 from .render import at_height, overlay_part, to_rgb
+from .replay import at_home, scores_in
 
 # %% ../nbs/workbench/15_prepare.ipynb #prep0005
 def seen_box(
@@ -126,6 +133,35 @@ class Sight:
         "A map turned as the picture's EXIF note says."
         return self.upright(np.asarray(m, np.float32))
 
+    def in_picture(self,
+        m:np.ndarray, # (h, w) a raw map of what the model saw
+    ) -> np.ndarray: # the part of it that lies on the picture, in finer cells; without padding, as it is
+        "A map without what lies on padding."
+        x0, y0, x1, y1 = self.box
+        ends = [(-y0/(y1 - y0), (self.rgb.shape[0] - y0)/(y1 - y0)),
+                (-x0/(x1 - x0), (self.rgb.shape[1] - x0)/(x1 - x0))] # shares of the box
+        if all(lo < .01 and hi > .99 for lo, hi in ends): return m
+        fine = np.kron(np.asarray(m, np.float32), np.ones((8, 8), np.float32))
+        rows, cols = (slice(round(max(lo, 0)*n), max(1, round(min(hi, 1)*n)))
+                      for (lo, hi), n in zip(ends, fine.shape))
+        return fine[rows, cols]
+
+    @property
+    def part(self) -> np.ndarray: # uint8 (h, w, 3); what lies outside the original is grey
+        "The part of the original that was seen."
+        h, w = self.rgb.shape[:2]
+        x0, y0, x1, y1 = _edges(self.box, self.rgb)
+        part = np.full((y1 - y0, x1 - x0, 3), 128, np.uint8)
+        top, left = max(0, y0), max(0, x0)
+        seen = self.rgb[top:min(h, y1), left:min(w, x1)]
+        part[top - y0:top - y0 + len(seen), left - x0:left - x0 + seen.shape[1]] = seen
+        return part
+
+
+def _edges(box, rgb): # in whole pixels; those of the picture where they are meant
+    h, w = rgb.shape[:2]
+    return [e if abs(v - e) < 1 else round(v) for v, e in zip(box, (0, 0, w, h), strict=True)]
+
 # %% ../nbs/workbench/15_prepare.ipynb #sigt0001
 def sight_overlays(
     sight:Sight, # a picture as a model sees it
@@ -148,6 +184,7 @@ def _original(picture):
         try: picture = Image.open(picture)
         except OSError: return None, 1 # a file that only the learner can open
     if not isinstance(picture, Image.Image): return None, 1
+    picture.load() # Pillow turns a TIFF now, and takes its note away
     orientation = picture.getexif().get(_ORIENTATION, 1)
     return _eight_bits(picture).convert('RGB'), orientation
 
@@ -165,27 +202,36 @@ def _like(picture): # gives a function from a Pillow picture to an item of the s
     "Coordinates travel as the picture did: a path as a file of its name and with its EXIF note."
     if not isinstance(picture, (str, Path)): yield lambda img: img
     else:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, Image.open(picture) as original:
             path = Path(folder)/Path(picture).name
-            exif = Image.open(picture).getexif()
+            original.load()
+            exif = original.getexif()
             def item(img):
-                img.save(path, 'PNG', exif=exif)
+                img.save(path, 'PNG', exif=exif, compress_level=1)
                 return type(picture)(path)
             yield item
+
+
+def _plain_picture(picture):
+    "Bytes, arrays and tensors as a Pillow picture; of a dataset's item the picture."
+    if isinstance(picture, tuple) and picture: return _plain_picture(picture[0])
+    if isinstance(picture, bytes): return Image.open(io.BytesIO(picture))
+    if isinstance(picture, (np.ndarray, Tensor)): return Image.fromarray(to_rgb(picture))
+    return picture
 
 # %% ../nbs/workbench/15_prepare.ipynb #prep0016
 def see(
     model, # a fastai learner, or a bare model together with `prepare`
-    picture, # path, Pillow picture, array, tensor, or whatever else `learn.predict` takes
+    picture, # path, Pillow picture, bytes of a file, array, tensor, or what `learn.predict` takes
     prepare=None, # function from an upright RGB picture to a tensor (c, h, w); None: as the learner
 ) -> Sight:
     "A picture as a model sees it, and which part of it that is. Raises as `learner_batch` does."
+    picture = _plain_picture(picture)
     if prepare is not None: return _see_prepared(picture, prepare)
     if not hasattr(model, 'dls'):
         raise ValueError(
             'A bare model does not say how it wants its pictures: give prepare=, a function from '
             'a Pillow picture to a tensor (3, h, w).')
-    if isinstance(picture, (np.ndarray, Tensor)): picture = Image.fromarray(to_rgb(picture))
     if isinstance(picture, Image.Image): picture = picture.copy() # read now; the caller's stays
     xb, (original, orientation) = learner_batch(model, picture), _original(picture)
     box = _seen_by(model, picture, original, xb)
@@ -205,19 +251,19 @@ def _seen_by(learn, picture, original, xb):
     return box if box and _looks_alike(xb, np.asarray(original), box) else None
 
 # %% ../nbs/workbench/15_prepare.ipynb #prep016b
-def _looks_alike(xb, rgb, box):
+def _looks_alike(xb, rgb, box, coarse=10):
     """Is what the model was given the part of the original that coordinates say?
 
-    A pipeline may depend on the picture."""
+    A pipeline may depend on the picture. Fine detail does not count: there are many ways to resize."""
     x = xb[0].detach().float().mean(0).cpu().numpy()
-    edges, size = [round(v) for v in box], x.shape[::-1]
-    part = Image.fromarray(rgb).convert('L').crop(edges)
-    part = np.asarray(part.resize(size, Image.Resampling.BILINEAR), np.float32)
+    edges, size = _edges(box, rgb), tuple(min(n, coarse) for n in x.shape[::-1])
+    def small(img): return np.asarray(img.resize(size, Image.Resampling.BOX), np.float32)
+    seen, part = small(Image.fromarray(x)), small(Image.fromarray(rgb).crop(edges)).mean(-1)
     white = Image.new('L', rgb.shape[1::-1], 255) # outside of it a crop is black
-    inside = np.asarray(white.crop(edges).resize(size)) > 250
+    inside = small(white.crop(edges)) > 250
     if inside.sum() < 9: return True # nothing to compare
-    if part[inside].std() < 1 or x[inside].std() == 0: return True # one tone: nothing either
-    return np.corrcoef(x[inside], part[inside])[0, 1] > .8
+    if part[inside].std() < 1 or seen[inside].std() < 1e-6: return True # one tone: nothing either
+    return np.corrcoef(seen[inside], part[inside])[0, 1] > .8
 
 # %% ../nbs/workbench/15_prepare.ipynb #prep0017
 def _see_prepared(picture, prepare):
@@ -230,9 +276,16 @@ def _see_prepared(picture, prepare):
     if turn is not None: original = original.transpose(turn)
     def batch(img):
         x = prepare(img)
-        return x if x.ndim == 4 else x[None]
-    xb, box = batch(original), seen_box(batch, original.size)
-    return Sight(xb, np.asarray(original), box) if box else _as_given(xb)
+        if isinstance(x, Tensor) and x.ndim in (3, 4): return x if x.ndim == 4 else x[None]
+        raise ValueError(f'prepare= gives a tensor (c, h, w), not {type(x).__name__}.')
+    def again(img): # with the random numbers that the picture itself gets
+        with keep_random(): return batch(img)
+    try: box, same = seen_box(again, original.size), again(original)
+    except Exception: box = None # it wants this very picture
+    xb = batch(original)
+    if box is None or not torch.equal(same, xb): return _as_given(xb)
+    rgb = np.asarray(original)
+    return Sight(xb, rgb, box) if _looks_alike(xb, rgb, box) else _as_given(xb)
 
 
 def _as_given(xb):
@@ -285,19 +338,121 @@ def shown_picture(
     if x.is_floating_point(): return to_rgb(x.float().clamp(0, 1))
     return to_rgb(x.clamp(0, 255).byte())
 
+# %% ../nbs/workbench/15_prepare.ipynb #answ0002
+@dataclass
+class Answers:
+    "How the outputs of a model are read."
+    kind:str # 'classes': one is true, 'labels': each is true or not, 'numbers': neither
+    shares:object=None # function: outputs (n, columns) -> shares of 1; None for numbers
+
+    def decoded(self,
+        outs:Tensor, # (n, columns)
+    ) -> Tensor: # (n,) classes, (n, columns) True for a label that is given, or the numbers
+        "What is said."
+        if self.kind == 'numbers': return outs
+        shares = self.shares(outs)
+        return shares.argmax(1) if self.kind == 'classes' else shares > .5
+
+
+def answers_of(
+    model, # a fastai learner, or a bare model
+    outs, # what it puts out: scores (bs, columns), or something that holds `logits`
+) -> Answers:
+    """How outputs are read: as the learner's loss reads them.
+
+    Without a loss, several columns are scores of classes, and one is a number."""
+    scores, loss = scores_in(outs), getattr(model, 'loss_func', None)
+    if scores is None: return Answers('numbers')
+    if loss is None: kind, shares = ('classes', _softmax) if scores.shape[1] > 1 else ('numbers', None)
+    else:
+        kind, shares = _asked(loss, scores.shape[1])
+        own = getattr(loss, 'activation', None) # fastai's losses know
+        if kind == 'numbers' and own is not None: kind, shares = _by_activation(own, scores)
+    return Answers(kind, shares and (lambda outs: shares(scores_in(outs).float())))
+
+
+def check_answers(
+    answers:Answers, # of a learner whose targets are classes or labels
+    loss, # its loss
+) -> Answers: # the same
+    "Raises `ValueError` for a loss that does not say how scores become shares."
+    if answers.kind != 'numbers': return answers
+    name = getattr(loss, '__name__', type(loss).__name__)
+    raise ValueError(
+        f'The loss {name} does not tell what share a score stands for: give it an activation, a '
+        'function from scores to shares, as the losses of fastai have.')
+
+# %% ../nbs/workbench/15_prepare.ipynb #answ0003
+def _softmax(scores): return scores.softmax(1)
+
+
+def _by_activation(activation, scores):
+    "For a loss that cannot be asked: what its activation makes of scores tells."
+    shares = activation(scores.float())
+    if not isinstance(shares, Tensor) or shares.shape != scores.shape: return 'numbers', None
+    if torch.equal(shares, scores.float()) or shares.min() < 0 or shares.max() > 1: return 'numbers', None
+    one = torch.allclose(shares.sum(1), shares.new_ones(len(shares)), atol=1e-3)
+    return ('classes' if one and scores.shape[1] > 1 else 'labels'), activation
+
+
+def _asked(loss, n): # of n columns -> kind, function from scores to shares
+    "What a loss says of scores that rise: together, twice as high, and above 1."
+    loss = _on_cpu(loss)
+    bs = 3 if n == 2 else 2 # unlike the columns, so that no targets fit by chance
+    scores = torch.randn(bs, n, generator=torch.Generator().manual_seed(0))
+    classes = torch.arange(bs) % n
+    at_first, higher, double = (_loss(loss, s, classes) for s in (scores, scores + 3, 2*scores))
+    if n > 1 and None not in (at_first, higher, double):
+        if abs(higher - at_first) < 1e-3*(1 + abs(at_first)): return 'classes', _softmax
+        if abs(double - 2*at_first) < 1e-3*(1 + abs(at_first)): return 'classes', torch.exp
+    true = [torch.ones(bs, n), torch.ones(bs), torch.ones(bs).long()][:3 if n == 1 else 1]
+    for y in true:
+        half, whole, above = (_loss(loss, torch.full((bs, n), v), y) for v in (.5, 1., 2.))
+        if None in (half, whole) or not whole < half: continue
+        if above is None: return 'labels', torch.clone # they are probabilities
+        return ('labels', torch.sigmoid) if above < whole else ('numbers', None)
+    return 'numbers', None
+
+
+def _loss(loss, scores, y):
+    try:
+        with keep_random(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return float(loss(scores, y).mean())
+    except Exception: return None # it takes other targets
+
+
+def _on_cpu(loss): # a copy: asking leaves no trace, and no probability above 1 stops a GPU
+    try: loss = copy.deepcopy(loss)
+    except Exception: return loss
+    if hasattr(loss, 'to'): loss.to('cpu') # in place, for losses of torch and of fastai
+    return loss
+
 # %% ../nbs/workbench/15_prepare.ipynb #titl0001
+def names_for(
+    names, # list of str, or None
+    columns:int, # of the scores
+): # list of str, or None
+    "The names of the columns: of two classes that share one, the second."
+    return names[1:] if names and columns == 1 and len(names) == 2 else names
+
+
 def target_title(
     target, # class number, 'pred', or a function
     out, # the model's outputs for one picture, (1, classes), or anything else
     names, # list of str, or None
-    activation=None, # function from outputs to probabilities
+    answers:Answers=None, # how the outputs are read; None: without a share
 ) -> str: # such as 'why "Egyptian cat"? .38'
     "What a map is for, as a question."
-    classes = isinstance(out, Tensor) and out.ndim == 2
-    if isinstance(target, str) and classes: target = int(out[0].argmax())
+    out = scores_in(out)
+    if isinstance(target, str) and out is not None: target = int(out[0].argmax())
     if not isinstance(target, (int, np.integer)): return 'why the given score?'
+    if answers is not None and answers.kind == 'numbers' and out is not None:
+        which = f'number {target}, ' if out.shape[1] > 1 else ''
+        return f'why {which}{out[0, target]:.3g}?'
+    names = names if out is None else names_for(names, out.shape[1])
     name = names[target] if names and target < len(names) else f'class {target}'
-    p = activation(out)[0] if activation and classes else None
+    p = answers.shares(out)[0] if answers and answers.shares and out is not None else None
     return f'why "{name}"?' + (f' {share(p[target])}' if p is not None else '')
 
 
@@ -306,6 +461,64 @@ def share(
 ) -> str: # such as '.38'
     "A probability in two digits."
     return f'{float(p):.2f}'.removeprefix('0') if float(p) < .995 else '1.0'
+
+# %% ../nbs/workbench/15_prepare.ipynb #many0002
+def batch_of(
+    model, # a model, or a fastai learner
+    pictures, # tensor or array (n, c, h, w), batches; for a learner files, a folder of them, pictures
+    labels:bool=False, # give the labels that the learner or the batches know, too
+) -> tuple: # (n, c, h, w) where the model's weights are and of their type; (n,) labels, or None
+    """Several pictures as a model takes them.
+
+    Raises `ValueError` for what is none, and for files and a bare model; `FileNotFoundError`."""
+    net, y = network_of(model), None
+    if isinstance(pictures, np.ndarray): pictures = torch.as_tensor(pictures)
+    if not isinstance(pictures, Tensor):
+        batches = _opened(model, pictures, labels) if _are_files(pictures) else list(pictures)
+        if not batches: raise ValueError('There are no pictures.')
+        if labels: y = torch.cat([b[1].as_subclass(Tensor).cpu() for b in batches])
+        pictures = torch.cat([(b if isinstance(b, Tensor) else b[0]).as_subclass(Tensor) for b in batches])
+    if pictures.ndim == 4 and pictures.is_floating_point() and len(pictures):
+        return at_home(net, pictures), y
+    raise ValueError('Pictures are a tensor (n, c, h, w) of floats as the model takes them, not '
+                     f'{tuple(pictures.shape)} of {pictures.dtype}.')
+
+
+def is_several(picture) -> bool: # anything
+    "Is it a folder, or a list of files or pictures?"
+    if isinstance(picture, (str, Path)): return Path(picture).is_dir()
+    return isinstance(picture, (list, L)) and _are_files(picture)
+
+
+def _are_files(pictures):
+    if isinstance(pictures, (str, Path)): return True
+    listed = isinstance(pictures, (list, tuple, L)) and len(pictures)
+    return listed and all(isinstance(p, (str, Path, Image.Image)) for p in pictures)
+
+
+def _opened(learn, files, labels): # -> batches
+    if not hasattr(learn, 'dls'): raise ValueError(
+        'A bare model does not say how it wants its pictures: give a tensor (n, c, h, w).')
+    files = [Path(p) if isinstance(p, str) else p for p in files_in(files)] # whose label fastai finds
+    check_one_input(learn)
+    try:
+        with no_random(): return list(learn.dls.test_dl(files, with_labels=labels, num_workers=0))
+    except Exception as e: raise ValueError(
+        f'The learner cannot open these pictures{" and label them" if labels else ""}: '
+        f'{type(e).__name__}: {e}') from None
+
+
+def files_in(
+    pictures, # a file, a folder, or a list of files or pictures
+) -> list:
+    "Pictures one by one. Raises `FileNotFoundError` for a missing file and a folder without any."
+    if not isinstance(pictures, (str, Path)): found = list(pictures)
+    else: found = get_image_files(pictures).sorted() if Path(pictures).is_dir() else [pictures]
+    if not found: raise FileNotFoundError(f'There is no picture in {str(pictures)!r}.')
+    for p in found:
+        if isinstance(p, (str, Path)) and not Path(p).is_file():
+            raise FileNotFoundError(f'There is no picture at {str(p)!r}.')
+    return found
 
 # %% ../nbs/workbench/15_prepare.ipynb #batc0002
 def ranked_losses(

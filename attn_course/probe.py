@@ -218,7 +218,7 @@ def settings_of(
     modules = tuple((name, type(m), *(_plain(v) for k, v in vars(m).items() if k != 'training'))
                     for name, m in model.named_modules())
     orders = tuple(_plain(b.tolist()) for b in model.buffers()
-                   if not b.is_floating_point() and b.numel() < 1000)
+                   if b.ndim and not b.is_floating_point() and b.numel() < 1000)
     leaves = tree_leaves(given)
     sizes = tuple((t.shape[1:], t.dtype) for t in leaves if isinstance(t, Tensor))
     return modules, orders, sizes, tuple(_plain(x) for x in leaves if not isinstance(x, Tensor))

@@ -23,7 +23,7 @@ def _array(x) -> np.ndarray: # numpy array on the CPU
 
 
 def to_rgb(
-    img, # Pillow image, (h, w), (h, w, 1|3) or (1|3, h, w) array or tensor; uint8, or float in 0..1
+    img, # Pillow image, (h, w), (h, w, 1|3) or (1|3, h, w) array, tensor; 0..255, or floats in 0..1
 ) -> np.ndarray: # (h, w, 3) uint8
     "One picture as RGB bytes. Raises `ValueError` for another shape or for floats outside 0..1."
     x = np.asarray(img.convert('RGB')) if isinstance(img, Image.Image) else _array(img)
@@ -32,6 +32,7 @@ def to_rgb(
     if x.ndim != 3 or x.shape[-1] not in (1, 3) or x.size == 0:
         raise ValueError('A picture needs the shape (h, w), (h, w, 3) or (3, h, w), not '
                          f'{np.shape(img)}.')
+    if x.dtype.kind in 'iu' and x.min() >= 0 and 1 < x.max() <= 255: x = x.astype(np.uint8)
     if x.dtype != np.uint8:
         if not (x.min() >= 0 and x.max() <= 1 + 1e-6):
             raise ValueError('A float picture needs values in 0..1, these run from '

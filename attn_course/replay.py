@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from .capture import capture, find_layers, first_tensor, network_of, with_tensor
 from .contexts import aside, from_here, hooked, undisturbed, unfused
-from .probe import places_of
+from .probe import places_of, settings_of
 
 # %% ../nbs/workbench/13_replay.ipynb #repl0006
 @dataclass
@@ -197,7 +197,7 @@ def last_spatial_layer(
 
     Raises `ValueError` if no layer puts out a grid, or if the model itself does."""
     model = network_of(model)
-    key = xb.shape[1:], tuple((n, type(m)) for n, m in model.named_modules())
+    key = settings_of(model, (xb,))
     known = _last_layers.get(model)
     if score is None and known and known[0] == key: return known[1]
     name, sure = _search(model, xb, score)
@@ -367,6 +367,14 @@ class ByClass:
         fn, # function outputs -> (bs,) whole numbers
     ): self.fn = fn
 
+# %% ../nbs/workbench/13_replay.ipynb #scor0001
+def scores_in(
+    out, # what a model puts out
+): # (bs, classes), or None if it holds no scores
+    "The scores of classes in an output: the output itself, or what Hugging Face calls `logits`."
+    scores = getattr(out, 'logits', out)
+    return scores if isinstance(scores, Tensor) and scores.ndim == 2 else None
+
 # %% ../nbs/workbench/13_replay.ipynb #repl0025
 class Score:
     "One number per image from a model's outputs, as a target asks."
@@ -384,7 +392,7 @@ class Score:
         out, # outputs for the batch
     ) -> Tensor: # (bs,)
         "Score a batch. Raises `ValueError` unless a function returns one number per image."
-        if self.fn is None: return out.gather(1, self.classes[:, None])[:, 0]
+        if self.fn is None: return scores_in(out).gather(1, self.classes[:, None])[:, 0]
         score = self.fn(out)
         if not isinstance(score, Tensor) or score.shape != (self.bs,):
             raise ValueError(
@@ -398,7 +406,7 @@ class Score:
         n:int, # how many variants
     ) -> Tensor: # (n,)
         "Score variants of one image."
-        if self.fn is None: return out[:, self.classes[image]]
+        if self.fn is None: return scores_in(out)[:, self.classes[image]]
         rows = [_with_row(self.out, out, image, i, self.bs) for i in range(n)]
         return torch.stack([self(row)[image] for row in rows])
 
@@ -420,9 +428,10 @@ def _with_row(whole, parts, image, i, bs):
 # %% ../nbs/workbench/13_replay.ipynb #repl0071
 def _classes(target, out):
     "A target other than a function as classes (bs,)."
-    if not isinstance(out, Tensor) or out.ndim != 2:
+    out, whole = scores_in(out), out
+    if out is None:
         raise ValueError(
-            f'The model returns {said(out)}, and a class needs scores (bs, classes): give target= '
+            f'The model returns {said(whole)}, and a class needs scores (bs, classes): give target= '
             'a function that turns this output into one score per image.')
     if isinstance(target, str) and target == 'pred': return out.argmax(1)
     if isinstance(target, ByClass): target = target.fn(out)
@@ -447,6 +456,7 @@ def _check_range(classes, n):
 def _class_tensor(target, bs):
     "A class number, or one per image, as a tensor."
     if getattr(target, 'ndim', 0): return torch.as_tensor(target).as_subclass(Tensor)
+    if isinstance(target, bool): raise ValueError(f'A class is a number, not {target}.')
     try: return torch.full((bs,), operator.index(target))
     except TypeError: pass
     raise ValueError("target is a class number, 'pred', a tensor (bs,), a function, or a list of "
@@ -852,8 +862,8 @@ def _rescore(run, layer, score):
     "A function (image number, activations (n, c, h, w)) -> scores (n,) with these at the layer."
     check_scores(run, score)
     def scores(image, acts):
-        acts = run.layouts[layer].back(acts, run.raw[layer][image:image + 1])
-        return full(score.variants(run.again(layer, image, acts), image, len(acts)))
+        changed = run.layouts[layer].back(acts, run.raw[layer][image:image + 1])
+        return score.variants(run.again(layer, image, changed), image, len(acts)).to(acts.dtype)
     return scores
 
 # %% ../nbs/workbench/13_replay.ipynb #repl0075
@@ -893,6 +903,15 @@ register_need('rerun', _rerun)
 register_need('rescore', _rescore, of_layer=True, watch=['calls'])
 register_need('weights', _weights, of_layer=True)
 
+# %% ../nbs/workbench/13_replay.ipynb #home0001
+def at_home(
+    model:nn.Module, # a network
+    xb:Tensor, # of floats
+) -> Tensor: # plain, without a graph
+    "A tensor where the model's weights are, and of their type."
+    weights = (p for p in model.parameters() if p.is_floating_point())
+    return xb.detach().as_subclass(Tensor).to(next(weights, xb))
+
 # %% ../nbs/workbench/13_replay.ipynb #repl0056
 def image_batch(
     model:nn.Module, # a network
@@ -909,7 +928,7 @@ def image_batch(
         raise ValueError(
             f'This {type(model).__name__} takes {len(inputs)} inputs ({", ".join(inputs)}): '
             'wrap it in a module that takes one batch of images.')
-    return xb.detach().as_subclass(Tensor).to(next(model.parameters(), xb).device)
+    return at_home(model, xb)
 
 
 def _inputs(model):

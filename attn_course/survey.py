@@ -14,11 +14,12 @@ from PIL import ImageOps
 from torch import Tensor, nn
 
 from .blocks import Blocks, lens, without_heads
-from .capture import capture, first_tensor
+from .capture import capture, first_tensor, network_of
 from .contexts import undisturbed
 from .explorer import Layer
 from .prepare import see
 from .render import to_rgb
+from .replay import at_home, scores_in
 
 # %% ../nbs/workbench/19_survey.ipynb #4e4d3171
 def _as_timm_says(model):
@@ -49,22 +50,11 @@ def sight_of(
                              f'{tuple(picture.shape)} of {picture.dtype}.')
         x = xb[0].detach().float().cpu()
         if x.shape[0] not in (1, 3): x = x.mean(0, keepdim=True)
-        return xb, to_rgb((x - x.min())/(x.max() - x.min()).clamp(min=1e-12))
+        shown = to_rgb((x - x.min())/(x.max() - x.min()).clamp(min=1e-12))
+        return at_home(model, xb), shown
     if bare and prepare is None: prepare = _as_timm_says(model)
     sight = see(model, picture, prepare)
-    return sight.xb, sight.upright(_part(sight))
-
-# %% ../nbs/workbench/19_survey.ipynb #1edddefd
-def _part(sight):
-    "The part of the original that was seen; what lies outside it is grey."
-    h, w = sight.rgb.shape[:2]
-    ends = zip(sight.box, (0, 0, w, h), strict=True)
-    x0, y0, x1, y1 = (edge if abs(v - edge) < 1 else round(v) for v, edge in ends)
-    part = np.full((y1 - y0, x1 - x0, 3), 128, np.uint8)
-    top, left = max(0, y0), max(0, x0)
-    seen = sight.rgb[top:min(h, y1), left:min(w, x1)]
-    part[top - y0:top - y0 + len(seen), left - x0:left - x0 + seen.shape[1]] = seen
-    return part
+    return at_home(network_of(model), sight.xb), sight.upright(sight.part)
 
 # %% ../nbs/workbench/19_survey.ipynb #25c03f92
 MOST = 6*2**20 # bytes of attention weights; a ViT-B of 197 tokens has 5.3 MiB
@@ -126,26 +116,6 @@ def _asked_from_outside(name, attn, seen, most=16): # cross-attention, (1, heads
     return Layer(name, table.float().cpu().numpy(), (*names, *others), tuple(seen.grid))
 
 # %% ../nbs/workbench/19_survey.ipynb #a24d78a4
-def scores_in(
-    out, # what a model puts out
-): # (bs, classes), or None if it holds no scores
-    "The scores of classes in an output."
-    scores = getattr(out, 'logits', out)
-    return scores if isinstance(scores, Tensor) and scores.ndim == 2 else None
-
-
-def shares_from(
-    model, # a fastai learner, or a bare model
-    out, # what it puts out
-): # function: scores (n, classes) -> shares; None where the outputs are no scores of classes
-    "Softmax, or what a learner's loss says: sigmoid for several labels, nothing for numbers."
-    scores = scores_in(out)
-    if scores is None: return None
-    activation = getattr(getattr(model, 'loss_func', None), 'activation', None)
-    if activation is None: return lambda t: t.float().softmax(-1)
-    return None if activation(scores) is scores else lambda t: activation(t.float())
-
-
 def check_names(
     names, # of classes, or None
     scores:Tensor, # (bs, classes)

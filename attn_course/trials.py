@@ -10,12 +10,18 @@ __all__ = ['METRICS', 'Trial', 'outputs_of', 'share_of', 'MapMetric', 'register_
 from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.utils._pytree import tree_leaves
 
-from .capture import network_of
+from .capture import find_layers, network_of
 from .contexts import keep_random, undisturbed
+from .prepare import answers_of, class_names, class_number
+from .replay import Score, at_home, said, scores_in
 
 # %% ../nbs/workbench/22_trials.ipynb #46ae5b17
 @dataclass
@@ -33,24 +39,30 @@ def outputs_of(
     net:nn.Module, # runs in eval mode, without a graph
     pictures:Tensor, # (m, c, H, W)
     at_once:int=256, # pictures in a batch
-) -> Tensor: # (m, classes)
-    "Scores of classes. Raises `ValueError` for what are none."
+) -> Tensor: # (m, columns)
+    "Scores, or what Hugging Face calls `logits`. Raises `ValueError` for what are none."
     with undisturbed(net), torch.no_grad():
-        outs = torch.cat([net(part) for part in pictures.split(at_once)])
-    if outs.ndim == 2: return outs.as_subclass(Tensor).float()
-    raise ValueError(f'Scores are needed, (pictures, classes), not {tuple(outs.shape)}.')
+        outs = [net(part) for part in at_home(net, pictures).split(at_once)]
+    found = [scores_in(out) for out in outs]
+    if found[0] is not None: return torch.cat(found).as_subclass(Tensor).float()
+    raise ValueError(f'Scores are needed, (pictures, classes), not {said(outs[0])}.')
 
 
 def share_of(
-    model, # a model or a learner that puts out scores (bs, classes)
-    target:Tensor, # (n,) a class for each picture
+    model, # a model or a learner that puts out scores (bs, columns)
+    target:Tensor, # (n,) a column for each picture
     **kwargs, # at_once, as `outputs_of` takes it
 ): # function: pictures (m, c, H, W), which they are (m,) -> shares of 1 (m,)
-    "The probability that a model gives to a class of each picture."
-    net = network_of(model)
+    """The probability of a class of each picture, as the loss of the learner reads the scores.
+
+    Of outputs that are numbers, such as those of a regression, the number itself."""
+    net, answers = network_of(model), None
     def score(pictures, which):
+        nonlocal answers
         outs = outputs_of(net, pictures, **kwargs)
-        return outs.softmax(1).gather(1, target[which, None])[:, 0]
+        answers = answers or answers_of(model, outs)
+        shares = outs if answers.shares is None else answers.shares(outs)
+        return shares.gather(1, target.to(shares.device)[which, None])[:, 0]
     return score
 
 # %% ../nbs/workbench/22_trials.ipynb #2e1be3c2
@@ -79,16 +91,73 @@ def register_metric(
 
 
 def known_metrics(
-    names, # some of `METRICS`
+    names, # one of `METRICS`, or several
     masks, # (n, H, W), or None
 ) -> dict: # name -> `MapMetric`
     "Raises `ValueError` for an unknown name, for none, and for missing masks."
+    names = [names] if isinstance(names, str) else names
     unknown = [name for name in names if name not in METRICS]
     if unknown or not len(names):
         raise ValueError(f'Unknown metrics {unknown}; name some of {", ".join(METRICS)}.')
     blind = [name for name in names if METRICS[name].masks and masks is None]
     if blind: raise ValueError(f'{blind[0]} needs masks=, (n, H, W), True on the object.')
     return {name: METRICS[name] for name in names}
+
+# %% ../nbs/workbench/22_trials.ipynb #meth0001
+def methods_by_name(
+    methods, # a name or a function, or several
+) -> dict: # name -> method, each once
+    "Functions by their own names; what would have the same name gets a number."
+    listed, found = list(methods) if isinstance(methods, (list, tuple)) else [methods], {}
+    for method in listed:
+        if any(m is method or m == method for m in found.values()): continue
+        own = method if isinstance(method, str) else getattr(method, '__name__', type(method).__name__)
+        numbers = (own if i == 1 else f'{own} ({i})' for i in range(1, len(listed) + 1))
+        found[next(n for n in numbers if n not in found)] = method
+    if not found: raise ValueError('At least one method is needed.')
+    return found
+
+
+def beside(
+    methods:dict, # by name
+    controls:dict, # by name
+) -> dict: # the controls, under names that no method has
+    "Controls keep their names unless a method has the same."
+    return {f'{name} (control)' if name in methods else name: c for name, c in controls.items()}
+
+
+def layer_named(
+    net:nn.Module, # a network
+    layer, # name or submodule, or None
+): # its name, which copies of the network know too, or None
+    "Raises `ValueError` for an unknown layer, and for several."
+    if layer is None: return
+    names = list(find_layers(net, layer))
+    if len(names) == 1: return names[0]
+    raise ValueError(f'One layer is tested at a time, not {len(names)}.')
+
+# %% ../nbs/workbench/22_trials.ipynb #meth0002
+def target_is(target, name:str) -> bool: # anything
+    "Is a target this word?"
+    return isinstance(target, str) and target == name
+
+
+def classes_for(
+    model, # a model or a learner
+    target, # 'pred' (None), 'targ', one class, or one for each picture; numbers or names
+    outs:Tensor, # (n, columns)
+    labels=None, # (n,) what 'targ' means
+) -> Tensor: # (n,) columns
+    "Which class is asked for in each picture. Raises `ValueError` for a class that is not there."
+    if callable(target): raise ValueError('A class is asked for in each picture, not a function.')
+    if target is None: target = 'pred'
+    if target_is(target, 'targ'):
+        if labels is None: raise ValueError("There are no labels: 'targ' needs a DataLoader or files.")
+        target = labels
+    names = class_names(model)
+    if isinstance(target, (list, tuple)): target = [class_number(t, names) for t in target]
+    if isinstance(target, list) and not any(isinstance(t, str) for t in target): target = np.asarray(target)
+    return Score(class_number(target, names), outs, len(outs)).classes
 
 # %% ../nbs/workbench/22_trials.ipynb #cdbddc61
 def checked_maps(
@@ -149,7 +218,7 @@ def reinitialised(
     seed:int=0, # of the new weights
 ) -> nn.Module: # a copy in eval mode
     "A copy of a model that has forgotten. Raises `ValueError` for a name that is not there."
-    new = deepcopy(model)
+    new = _copied(model)
     found = dict(new.named_modules())
     unknown = [n for n in names or () if n not in found]
     if unknown: raise ValueError(f'There is no module {unknown[0]!r} in this {type(new).__name__}.')
@@ -161,14 +230,33 @@ def reinitialised(
     return new.eval()
 
 
+def _copied(model):
+    "A deep copy, also of a model that keeps tensors with a graph, such as a normalised weight."
+    held = (t for m in model.modules() for t in tree_leaves(list(vars(m).values())))
+    made = {id(t): t.detach().clone() for t in held if isinstance(t, Tensor) and not t.is_leaf}
+    return deepcopy(model, made)
+
+
 def _forget(module):
+    before = {n: p.clone() for n, p in module.named_parameters(recurse=False)}
     reset = getattr(module, 'reset_parameters', getattr(module, '_reset_parameters', None))
-    if reset is not None: return reset()
-    for p in module.parameters(recurse=False):
-        p.copy_(p.flatten()[torch.randperm(p.numel(), device=p.device)].view_as(p))
+    if reset is not None: reset()
+    for n, p in module.named_parameters(recurse=False):
+        if torch.equal(p, before[n]): p.copy_(_shuffled(p)) # no reset, or one of something else
+    for _ in range(20): # a spectral norm learns the new weight's size
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                setattr(module, hook.name, hook.compute_weight(module, do_power_iteration=True))
+        if isinstance(module, ParametrizationList) and hasattr(module, 'original'):
+            for part in module: part.train()(module.original)
+
+
+def _shuffled(p): # one number is a gain: another sign, another size
+    if p.numel() == 1: return p*torch.randn_like(p)
+    return p.flatten()[torch.randperm(p.numel(), device=p.device)].view_as(p)
 
 
 def _see(model, norms, xb): # let batch norms count the activations of one batch
     model.eval()
     for norm in norms: norm.train(), setattr(norm, 'momentum', None), norm.reset_running_stats()
-    with keep_random(), torch.no_grad(): model(xb)
+    with keep_random(), torch.no_grad(): model(at_home(model, xb))
