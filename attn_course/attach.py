@@ -21,7 +21,7 @@ from .attention import attention_entropy
 from .capture import capture
 from .contexts import undisturbed
 from .channel import CBAM, EfficientChannelAttention, SqueezeExcitation
-from .places import body_of, find_places
+from .places import body_of, find_places, modules_that_run
 from .selfattention import SelfAttention2d
 from .spatial import SpatialGate
 
@@ -40,6 +40,12 @@ class Attended(nn.Module):
         self.attention = attention if factor else Blend(attention)
 
     def forward(self, *args, **kwargs): return self.attention(self.layer(*args, **kwargs))*self.gain
+
+    def _load_from_state_dict(self, state, prefix, *args): # from before, or from after insertion
+        names = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+        if set(names) <= set(self.layer.state_dict()): # from before
+            state.update({f'{prefix}layer.{n}': state.pop(prefix + n) for n in names})
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 class Blend(nn.Module):
@@ -101,13 +107,15 @@ def add_attention(
 
     Weights and outputs stay (to rounding) until training moves the new layers. A learner gets them
     into its body and trains them with its head; its optimiser is made anew. Raises `ValueError`,
-    changing nothing, for an unknown attention, a model without a place, and one with attention."""
+    changing nothing, for an unknown attention, a model without a place where something runs, and
+    one with attention."""
     if there := attention_places(model): raise ValueError(
         f'This model has attention already, at {", ".join(list(there)[:3])}: '
         'use remove_attention first.')
     is_learner = isinstance(model, Learner)
     body = body_of(model.model) if is_learner else model
-    make, places = _maker(attention), find_places(body, where, once=attention == 'self')
+    make, once = _maker(attention), attention == 'self'
+    places = find_places(body, where, once, ran=_running(model, is_learner))
     new = {name: _attended(make, name, place, body) for name, place in places.items()}
     for name, place in places.items(): setattr(place.parent, place.child, new[name])
     if is_learner: renew_optimiser(model)
@@ -141,6 +149,19 @@ def _report(model, attention, new, is_learner):
     said = f'{name}: {layers} added, after {where}; {added:,} parameters, {share:.1%} of the model.'
     if is_learner: return said
     return f'{said} A learner made before must be renewed: give add_attention the learner instead.'
+
+
+def _running(model, is_learner):
+    "The modules that run for a picture; None where there is none that the model takes."
+    try:
+        if is_learner:
+            with no_random():
+                b = model.dls.train.new(bs=2, shuffle=False, num_workers=0).one_batch()
+            return modules_that_run(model.model, *b[:getattr(model.dls, 'n_inp', len(b) - 1)])
+        conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+        size = (getattr(model, 'pretrained_cfg', None) or {}).get('input_size', (3, 64, 64))[1:]
+        return modules_that_run(model, conv.weight.new_zeros(2, conv.in_channels, *size))
+    except Exception: return None
 
 # %% ../nbs/05_attach.ipynb #93ded9d7
 def attention_places(

@@ -89,11 +89,30 @@ def word_maps(
     x:Tensor, # (bs, 3, H, W)
     captions:Tensor, # (bs, words + 1) numbers of words, the start first
 ) -> tuple: # maps (bs, words, heads, h, w), shares (bs, words, vocabulary)
-    "Where the network looks while it says given words; a row of a map sums to 1."
+    """Where the network looks while it says given words; a row of a map sums to 1.
+
+    A look may attend more than once: its maps stand side by side, as heads do. Raises `ValueError`
+    where a look does not attend to the places, or not as often for each word."""
     watched = capture(model, layers='encoder', attn='decoder.look*')
     with undisturbed(model), torch.no_grad(), watched as rec: scores, _ = model(x, captions)
-    maps = torch.cat(list(rec.attn.values()), 2).transpose(1, 2) # (bs, words, heads, n)
-    return maps.unflatten(-1, rec.acts['encoder'].shape[2:]), scores.softmax(-1)
+    h, w = rec.acts['encoder'].shape[2:]
+    at_places = [a for a in rec.attn.values() if a.shape[-1] == h*w]
+    looks, steps = torch.cat(at_places or [x.new_zeros(1, 1, 1, 0)], 2), scores.shape[1]
+    if not at_places or looks.shape[2] % steps: raise ValueError(
+        f'A look attends to the {h*w} places once or more for each of {steps} words, and this '
+        f'one did so {len(at_places)} times.')
+    maps = torch.cat(list(_by_word(rec.attn, at_places, steps)), 1).transpose(1, 2)
+    return maps.unflatten(-1, (h, w)), scores.softmax(-1)
+
+
+def _by_word(attn, at_places, steps): # (bs, heads, words, n), one for each attention of a look
+    "Calls of one layer follow each other word by word."
+    layers = {}
+    for name, a in attn.items():
+        if any(a is seen for seen in at_places): layers.setdefault(name.split('@')[0], []).append(a)
+    for calls in layers.values():
+        rows = torch.cat(calls, 2) # (bs, heads, words*times, n)
+        yield rows.unflatten(2, (steps, -1)).transpose(2, 3).flatten(1, 2)
 
 # %% ../nbs/workbench/21_captions.ipynb #0590f8f0
 @dataclass
@@ -122,7 +141,8 @@ class CaptionLearner(Learner):
         beam:int=1, # how many beginnings are kept
         begin=(), # words that the sentence begins with
     ) -> CaptionMaps:
-        "A sentence about a picture. Raises `ValueError` for words it does not know."
+        """A sentence about a picture. Raises `ValueError` for a beginning with words it does not know,
+        and for one that is longer than its sentences."""
         vocab, sight = list(self.dls.vocab), see(self, item)
         unknown = [w for w in begin if w not in vocab]
         if unknown:
@@ -131,12 +151,7 @@ class CaptionLearner(Learner):
         captions = torch.tensor([[START, *ids]], device=sight.xb.device)
         maps, shares = word_maps(self.model, sight.xb, captions)
         words = [vocab[i] for i in ids]
-        return CaptionMaps(_part(sight), words, maps[0].cpu(), shares[0].cpu(), logp)
-
-
-def _part(sight): # of the original, as the network saw it
-    x0, y0, x1, y1 = (max(0, round(v)) for v in sight.box)
-    return sight.rgb[y0:y1, x0:x1]
+        return CaptionMaps(sight.part, words, maps[0].cpu(), shares[0].cpu(), logp)
 
 # %% ../nbs/workbench/21_captions.ipynb #1b9c07f6
 def explore_words(

@@ -9,7 +9,10 @@ __all__ = ['Place', 'place_behind', 'find_places']
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import torch
 from torch import nn
+
+from .contexts import from_here, hooked, undisturbed
 
 # %% ../nbs/workbench/14_places.ipynb #places05
 class Place(NamedTuple):
@@ -181,22 +184,47 @@ def _no_place(pattern, places):
     known = ', '.join(list(places)[:20]) or 'no places that are known here, so name a layer'
     return f'No place matches {pattern!r}; there are {known}.'
 
+# %% ../nbs/workbench/14_places.ipynb #places41
+def modules_that_run(
+    model:nn.Module, # any network
+    *inputs, # a batch it accepts
+) -> set: # of modules
+    "The modules that run for a batch; modes, hooks and random states are as before."
+    ran = set()
+    def note(module, *args): ran.add(module)
+    with undisturbed(model), torch.no_grad(), hooked(
+        m.register_forward_hook(from_here(note)) for m in model.modules()
+    ): model(*inputs)
+    return ran
+
 # %% ../nbs/workbench/14_places.ipynb #places31
 def find_places(
     model:nn.Module, # residual network of fastai, torchvision or timm, or a plain `nn.Sequential`
     where=None, # names or patterns such as 'layer4.*', or other layers; None: the usual places
     once:bool=False, # behind whole blocks, not inside of them; with `where=None` behind one only
+    ran=None, # modules that run, as `modules_that_run` finds them; None: all may
 ) -> dict: # name of a block or layer -> `Place`
     """Where attention fits: at the end of each block's branch, or once between two stages.
 
-    Raises `ValueError` for a network without such a place, and for a name that matches nothing."""
+    Raises `ValueError` for a network without such a place, for a name that matches nothing, and for
+    one of a layer that never runs."""
     places = block_ends(model) or conv_ends(model)
     if once: places = {n: place_behind(model, n, place.channels) for n, place in places.items()}
-    if where is not None: return named_places(model, places, where)
+    if where is not None: return _running(named_places(model, places, where), ran)
+    if ran is not None: places = {n: p for n, p in places.items() if _layer_of(p) in ran}
     if not places: raise ValueError(
         f'No place for attention in this {type(model).__name__}: looked for residual blocks and, '
         'in nn.Sequential, for convolutions. Name a layer in where=.')
     return between_stages(model, places) if once else places
+
+
+def _layer_of(place): return getattr(place.parent, place.child)
+
+
+def _running(places, ran):
+    idle = [name for name, place in places.items() if ran is not None and _layer_of(place) not in ran]
+    if not idle: return places
+    raise ValueError(f'{idle[0]!r} never runs in this model: attention behind it would do nothing.')
 
 # %% ../nbs/workbench/14_places.ipynb #places37
 def body_of(

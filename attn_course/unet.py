@@ -136,7 +136,8 @@ def segment_score(
         classes = classes.expand(len(out))
         if classes.min() < 0 or classes.max() >= out.shape[1]: raise ValueError(
             f'Class {int(classes.max())} does not exist: this model scores the classes 0 to {out.shape[1] - 1}.')
-        here = (out.argmax(1) == classes[:, None, None]).as_subclass(Tensor)
+        one = out.shape[1] == 1 # a single logit: above 0 it says yes
+        here = (out[:, 0] > 0 if one else out.argmax(1) == classes[:, None, None]).as_subclass(Tensor)
         here = torch.where(here.flatten(1).any(1)[:, None, None], here, True)
         logits = out.as_subclass(Tensor)[torch.arange(len(out), device=out.device), classes]
         return (logits*here).sum((1, 2))/here.sum((1, 2))

@@ -55,9 +55,13 @@ def beam_search(
     length:int=20, # most words of a sentence, its end included
     begin:list=(), # words that the sentence must begin with
 ) -> list: # of (words, logarithm of their probability), at most `beam`, the likeliest first
-    "The likeliest sentences. Raises `ValueError` for a beam or a length below 1."
+    """The likeliest sentences; none that cannot be said at all.
+
+    Raises `ValueError` for a beam or a length below 1, for a beginning that is too long, that ends
+    before its last word, or that has no probability."""
     if beam < 1 or length < 1:
         raise ValueError(f'A beam and a length are 1 or more, not {beam} and {length}.')
+    _check_beginning(list(begin), length)
     words, total, ended = torch.tensor([[START]]), torch.zeros(1), []
     for i in range(length):
         scores, state = step(words[:, -1].to(state[0].device), state)
@@ -69,13 +73,24 @@ def beam_search(
         words, total, state = words[~over], total[~over], tuple(s[~over] for s in state)
         if not len(words) or _sure(ended, total, beam): break
     ended += zip(words[:, 1:].tolist(), total.tolist()) # no room for an end
-    return sorted(ended, key=lambda found: -found[1])[:beam]
+    if ended: return sorted(ended, key=lambda found: -found[1])[:beam]
+    what = 'This beginning' if len(begin) else 'Every sentence'
+    raise ValueError(f'{what} has probability 0: there is nothing to say.')
 
 # %% ../nbs/workbench/20_words.ipynb #97e98aa5
-def _best(scores, beam, forced): # (n, words) -> rows and words (k,) of the best
-    if forced is not None: return torch.arange(len(scores)), torch.tensor([forced]*len(scores))
-    places = scores.flatten().topk(min(beam, scores.numel())).indices
-    return places//scores.shape[1], places % scores.shape[1]
+def _check_beginning(begin, length):
+    if len(begin) > length: raise ValueError(
+        f'A sentence has at most {length} words, its end included, and this beginning {len(begin)}.')
+    if END in begin[:-1]: raise ValueError('A beginning holds the end of a sentence before its last word.')
+
+
+def _best(scores, beam, forced): # (n, words) -> rows and words (k,) of the best that can be said
+    if forced is not None: rows, chosen = torch.arange(len(scores)), torch.tensor([forced]*len(scores))
+    else:
+        places = scores.flatten().topk(min(beam, scores.numel())).indices
+        rows, chosen = places//scores.shape[1], places % scores.shape[1]
+    possible = scores[rows, chosen] > -torch.inf
+    return rows[possible], chosen[possible]
 
 
 def _sure(ended, total, beam): # can no unfinished sentence become better than those found?
