@@ -367,7 +367,7 @@ def _scripted(m):
     while todo:
         f = todo.pop()
         if isinstance(f, torch.jit.ScriptFunction): yield f
-        elif f not in seen and not f.__module__.startswith('torch.'): todo += _named_in(f)
+        elif f not in seen and not str(f.__module__).startswith('torch.'): todo += _named_in(f)
         seen.add(f)
 
 

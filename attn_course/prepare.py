@@ -544,9 +544,13 @@ def fetched(
 ) -> tuple: # (inputs, targets) as its DataLoader gives them
     "The batch of these pictures, without running the model; random states stay."
     check_one_input(interp.learn)
-    items = getattr(interp.dl.items, 'iloc', L(interp.dl.items))[idx.tolist()]
     with no_random():
-        dl = interp.learn.dls.test_dl(items, with_labels=True, bs=len(idx), num_workers=0)
+        if hasattr(interp.dl.dataset, 'items'):
+            items = getattr(interp.dl.items, 'iloc', L(interp.dl.items))[idx.tolist()]
+            dl = interp.learn.dls.test_dl(items, with_labels=True, bs=len(idx), num_workers=0)
+        else: # a dataset of another kind knows its pictures by their numbers
+            dl = interp.dl.new(bs=len(idx), shuffle=False, num_workers=0)
+            dl.get_idxs = idx.tolist
         return tuple(dl.one_batch())
 
 # %% ../nbs/workbench/15_prepare.ipynb #batc0003

@@ -19,7 +19,7 @@ from .contexts import undisturbed
 from .explorer import Layer
 from .prepare import see
 from .render import to_rgb
-from .replay import at_home, scores_in
+from .replay import at_home, last_spatial_layer, scores_in
 
 # %% ../nbs/workbench/19_survey.ipynb #4e4d3171
 def _as_timm_says(model):
@@ -114,6 +114,33 @@ def _asked_from_outside(name, attn, seen, most=16): # cross-attention, (1, heads
     table[:, :len(names), len(names):] = attn[0]
     others = [n for _, n in seen.others]
     return Layer(name, table.float().cpu().numpy(), (*names, *others), tuple(seen.grid))
+
+# %% ../nbs/workbench/19_survey.ipynb #grid0002
+def attends(
+    model:nn.Module, # any PyTorch model
+    xb:Tensor, # (1, c, h, w)
+) -> bool: # True, too, if attention ran whose weights cannot be had
+    "Does attention run in this model?"
+    with undisturbed(model), torch.no_grad():
+        try:
+            with capture(model) as rec: model(xb)
+        except RuntimeError as e: return not str(e).startswith('Nothing was captured')
+    return bool(rec.attn)
+
+
+def layers_with_places(
+    model:nn.Module, # that puts out scores (bs, classes)
+    xb:Tensor, # (1, c, h, w)
+    most:int=3, # layers
+) -> list: # names, the last layer first
+    "The last layer whose places count, and the last one of each larger grid before it."
+    last = last_spatial_layer(model, xb)
+    with undisturbed(model), torch.no_grad(), capture(model, '*', attn=False) as rec: model(xb)
+    found, order = {}, [name.split('@')[0] for name in rec.acts] # as they ended
+    for name in order[order.index(last)::-1]:
+        size = tuple(rec.acts[name].shape[2:])
+        if rec.acts[name].ndim == 4 and all(size > other for other in found): found[size] = name
+    return list(found.values())[:most] or [last]
 
 # %% ../nbs/workbench/19_survey.ipynb #a24d78a4
 def check_names(
