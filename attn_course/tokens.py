@@ -8,7 +8,7 @@ __all__ = []
 # %% ../nbs/workbench/10_tokens.ipynb #tokn0002
 import re
 from dataclasses import dataclass
-from math import prod
+from math import ceil, log2, prod
 
 import torch
 import torch.nn.functional as F
@@ -105,10 +105,11 @@ def alike(
     grid:tuple, # (rows, columns)
     image:tuple, # (height, width) in pixels
 ) -> bool: # they end within the picture, or beyond its edge, down and across alike
-    "Is there a size of square patches that makes such a grid of a picture?"
+    "Is there a size of square patches, or of steps of half a patch, that makes such a grid?"
     for size in range(1, max(image) + 1):
         within = tuple(side//size for side in image)
-        if tuple(grid) in (within, tuple(-(-side//size) for side in image)): return True
+        beyond, halves = (tuple(-(-side//size) for side in image), tuple(n - 1 for n in within))
+        if tuple(grid) in (within, beyond, halves): return True
     return False
 
 
@@ -159,24 +160,39 @@ def _cut_grids(windows, n, sizes):
             if rows*columns == windows and not exact: yield tuple(grid), window
 
 # %% ../nbs/workbench/10_tokens.ipynb #tokn9016
-FITS = 'beyond', 'within', 'scaled' # how a grid of square patches lies on the picture
+# how a grid of square patches lies on the picture
+FITS = 'beyond', 'sampled', 'within', 'scaled', 'overlapping'
 
 
 def covered(
     masks:Tensor, # (n, height, width), 1 where the picture is changed
     grid:tuple, # (rows, columns)
-    fit:str='beyond', # the last cells may end beyond the edge, 'within' it, or the grid is 'scaled'
+    fit:str='beyond', # the last cells may end beyond the edge, 'within' it, or the grid is 'scaled'; of
+        # each cell the first quarter may be 'sampled'; each may be 'overlapping' half of the next
 ) -> Tensor: # (n, rows*columns) shares of 1
     "How much of each cell of a grid does a mask cover?"
     grid = h, w = tuple(grid)
     height, width = masks.shape[1:]
     if fit == 'scaled': return F.adaptive_avg_pool2d(masks[:, None].float(), grid).flatten(1)
-    down, across = (-(-height//h), -(-width//w)) if fit == 'beyond' else (height//h, width//w)
-    outside = fit == 'beyond' and (-(-height//down), -(-width//across)) != grid # whole cells are
+    if fit == 'overlapping':
+        step = height//(h + 1), width//(w + 1)
+        if not all(step): return masks.new_zeros(len(masks), h*w).float()
+        cells = F.avg_pool2d(masks[:, None].float(), tuple(2*n for n in step), step)
+        return cells[..., :h, :w].flatten(1)
+    down, across = (height//h, width//w) if fit == 'within' else (-(-height//h), -(-width//w))
+    if fit == 'sampled': down, across = _doubled(height, h), _doubled(width, w)
+    outside = fit != 'within' and (-(-height//down), -(-width//across)) != grid # whole cells are
     if outside or not (down and across): return masks.new_zeros(len(masks), h*w).float()
     edges = (0, max(0, w*across - width), 0, max(0, h*down - height))
     whole = F.pad(masks.float(), edges)[:, None, :h*down, :w*across]
-    return F.avg_pool2d(whole, (down, across)).flatten(1)
+    if fit != 'sampled': return F.avg_pool2d(whole, (down, across)).flatten(1)
+    cells = whole[:, 0].unflatten(2, (w, across)).unflatten(1, (h, down)) # (n, h, down, w, across)
+    return cells[:, :, :-(-down//2), :, :-(-across//2)].mean((2, 4)).flatten(1)
+
+
+def _doubled(side, cells): # pixels of a cell after some halvings of a grid: 64 for 4 cells of 224
+    step = 2**ceil(log2(-(-side//cells)))
+    return step if -(-side//step) == cells else -(-side//cells)
 
 
 def foretold(
@@ -227,7 +243,7 @@ def agreements(
     at = torch.tensor([i for i, _ in tokens.others], dtype=torch.long)
     means = at[change[:, at].amin(0) > change.amax()/20]
     best = 0.
-    for fit in FITS[:1] if exact else FITS:
+    for fit in FITS[:2] if exact else FITS:
         expected = foretold(tokens, covered(masks, tokens.grid, fit))
         if len(means) == 1: expected[:, means] = .3
         best = max(best, agreement(change, expected))
