@@ -91,7 +91,7 @@ def sincos_2d(
     h:int, # rows
     w:int, # columns
     dim:int, # width of the tokens, divisible by 4
-    base:float=10_000., # the slowest wave is almost so many times as long as the fastest
+    base:float=10_000., # the slowest wave is less than so many times as long as the fastest
 ) -> Tensor: # (h*w, dim), row by row
     "Sine and cosine codes of places (Vaswani et al. 2017, section 3.5, for rows and for columns)."
     if dim % 4:
@@ -127,7 +127,7 @@ class Rotary2d(nn.Module):
         h:int, # rows
         w:int, # columns
         dim:int, # width of a head, divisible by 4
-        base:float=100., # the slowest turn is almost so many times as slow as the fastest
+        base:float=100., # the slowest turn is less than so many times as slow as the fastest
         prefix:int=0, # tokens before the grid, which are not turned
     ):
         super().__init__()

@@ -418,12 +418,19 @@ def _with_row(whole, parts, image, i, bs):
     if opaque: raise ValueError(
         f'The outputs hold {said(opaque[0])}, in which no image can be exchanged: methods that try '
         'variants need tensors, in tuples, lists or dictionaries.')
+    if _by_image(whole, bs): return type(whole)([*whole[:image], parts[i], *whole[image + 1:]])
     def replaced(t, part):
         if not isinstance(t, Tensor) or t.ndim == 0 or len(t) != bs: return t
         t = t.clone()
         t[image] = part[i]
         return t
     return tree_map(replaced, whole, parts)
+
+
+def _by_image(out, bs):
+    "Is an output a list with an entry for each image, as detectors give it?"
+    listed = type(out) in (list, tuple) and len(out) == bs
+    return listed and all(isinstance(entry, dict) for entry in out)
 
 # %% ../nbs/workbench/13_replay.ipynb #repl0071
 def _classes(target, out):
@@ -656,7 +663,8 @@ def _keep(run, rec, axes, numbers):
     run._grads = []
     for number in numbers if 'grads' in run.watch else ():
         if not number.requires_grad: raise ValueError(
-            f'The score has no gradient at {", ".join(last)}: does it depend on this layer?')
+            f'The score has no gradient at {", ".join(last)}: does it depend on this layer, and is '
+            'the forward no torch.inference_mode?')
         try: rec.backward(number)
         except RuntimeError as e: raise ValueError(f'{e} Choose another layer.') from None
         unused = [name for name, call in last.items() if call in rec.notes]

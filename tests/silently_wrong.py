@@ -1493,19 +1493,22 @@ def outcome(
     torch.manual_seed(0)
     try: test()
     except Exception as e:
-        place = [f for f in traceback.extract_tb(e.__traceback__) if f.filename == __file__][-1]
+        file = test.__code__.co_filename
+        place = [f for f in traceback.extract_tb(e.__traceback__) if f.filename == file][-1]
         reason = ' '.join(str(e).split())[:200]
         return f'{type(e).__name__} in {place.name}, line {place.lineno}: {reason}'
     return ''
 
 
-def main() -> int: # exit status
+def main(
+    tests=TESTS, # name -> function without arguments
+) -> int: # exit status
     "Run the tests, or those whose names begin as the arguments."
     warnings.filterwarnings('ignore')
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     asked = tuple(sys.argv[1:]) or ('',)
-    wrong, tests = 0, {name: fn for name, fn in TESTS.items() if name.startswith(asked)}
+    wrong, tests = 0, {name: fn for name, fn in tests.items() if name.startswith(asked)}
     for name, test in tests.items():
         why = outcome(test)
         wrong += bool(why)

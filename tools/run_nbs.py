@@ -4,11 +4,13 @@ import configparser
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from course import find_notebook, notebooks
@@ -37,15 +39,41 @@ def tested_cells(
     return code
 
 
+@contextmanager
+def heard():
+    "Gives the set of exercises to which a right answer is given inside the `with`."
+    from attn_course import exercise
+    check, right = exercise.check, set()
+    def listen(number, *args, **kwargs):
+        verdict = check(number, *args, **kwargs)
+        if verdict.ok: right.add(str(number))
+        return verdict
+    exercise.check = listen
+    try: yield right
+    finally: exercise.check = check
+
+
+def unsolved(
+    path:Path, # a notebook
+    right:set, # numbers of the exercises that were solved in it
+) -> list: # numbers of the chapter's other exercises
+    "A chapter shows a solution of each of its exercises, and `check` accepts it."
+    file = ROOT/'nbs'/'exercises'/f'{path.stem[:2]}.py'
+    if path.parent != ROOT/'nbs' or not file.is_file(): return []
+    return sorted(runpy.run_path(str(file))['exercises'].keys() - right)
+
+
 def test_one(
     path:Path, # a notebook
-) -> bool: # did every cell run?
+) -> bool: # did every cell run, and is every exercise solved?
     "Run a notebook through nbdev's `test_nb`; one that nbdev skips has failed."
     from nbdev.test import test_nb
     tested_cells(path)
-    ok, seconds = test_nb(path, skip_flags=skip_flags(), basepath=ROOT)
+    with heard() as right: ok, seconds = test_nb(path, skip_flags=skip_flags(), basepath=ROOT)
     if ok and not seconds: print('nbdev skips this notebook: see its front matter and kernelspec')
-    return bool(ok and seconds)
+    left = unsolved(path, right) if ok and seconds else []
+    if left: print(f'no solution is accepted for exercise {", ".join(left)}')
+    return bool(ok and seconds and not left)
 
 
 def run(
