@@ -150,7 +150,7 @@ def _report(model, attention, new, is_learner):
     if is_learner: return said
     return f'{said} A learner made before must be renewed: give add_attention the learner instead.'
 
-
+# %% ../nbs/05_attach.ipynb #e4d10cf1
 def _running(model, is_learner):
     "The modules that run for a picture; None where there is none that the model takes."
     try:

@@ -275,7 +275,7 @@ def _without(s, heads):
 
 
 @contextmanager
-def _changed(model, change): # name of a layer, or of one call of it -> function `Sighting` -> weights
+def _changed(model, change): # name of a layer or of a call -> function: `Sighting` -> weights
     "Raises `ValueError` for a layer that is not there, and for one that ran and did not attend."
     running, seen = Running(model), {}
     find_layers(model, [name.partition('@')[0] for name in change if name])

@@ -141,7 +141,7 @@ class CaptionLearner(Learner):
         beam:int=1, # how many beginnings are kept
         begin=(), # words that the sentence begins with
     ) -> CaptionMaps:
-        """A sentence about a picture. Raises `ValueError` for a beginning with words it does not know,
+        """A sentence about a picture. Raises `ValueError` for a beginning of unknown words,
         and for one that is longer than its sentences."""
         vocab, sight = list(self.dls.vocab), see(self, item)
         unknown = [w for w in begin if w not in vocab]

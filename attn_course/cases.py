@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .plot import AltFigure, colour_bars, is_flat, row_figure, strip_figure
-from .prepare import Sight, check_one_input, shown_pictures, sight_overlays
+from .prepare import Sight, check_one_input, share, shown_pictures, sight_overlays
 from .render import at_height, overlay
 from .replay import as_list, said
 from .widgets import describe_map
@@ -89,6 +89,20 @@ def case_words(
     names = [true if guess == true else f'{true}, read as {guess}' for guess, true in found.words]
     return [name + loss for name, loss in zip(names, losses)]
 
+
+def question(
+    target, # 'pred', 'targ', 'difference', or a class number
+    pair:dict, # 'pred' and 'targ' -> (n,) classes
+    names:list, # of the classes
+    shares, # (n, classes)
+    i:int, # which picture
+) -> str: # such as 'why "Egyptian cat"? .38'
+    "What the map of a picture is for."
+    if target == 'difference':
+        return f'"{names[pair["pred"][i]]}" (red) or "{names[pair["targ"][i]]}" (blue)?'
+    c = int(pair[target][i]) if target in pair else target
+    return f'why "{names[c]}"? {share(shares[i, c])}'
+
 # %% ../nbs/workbench/16_cases.ipynb #case0017
 def strip(
     picture, # as `to_rgb` takes it
@@ -133,7 +147,7 @@ def _bars_for(maps, scale='each', colours=None, **kwargs): return colour_bars(ma
 # %% ../nbs/workbench/16_cases.ipynb #case0030
 _OPTIONS = {'size', *inspect.signature(overlay).parameters} - {'img', 'm'}
 _INSTEAD = {'cmap': 'colours=, a name such as "viridis"', 'figsize': 'size=, the height in inches',
-            'ax': 'the figure\'s .rgb, an array, in ax.imshow', 'title': 'target=, which titles tell'}
+            'ax': 'ax.imshow of the figure\'s .rgb', 'title': 'target=, of which titles tell'}
 
 
 def check_options(

@@ -154,7 +154,6 @@ def in_python():
 @contextmanager
 def without_checkpointing():
     "What is checkpointed runs once, with its graph, inside the `with`."
-    parts = torch.utils.checkpoint
     def turn():
         parts = torch.utils.checkpoint
         own = {name: getattr(parts, name) for name in _ONCE if hasattr(parts, name)}

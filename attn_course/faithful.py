@@ -135,7 +135,7 @@ def faithfulness(
     named, rows = methods_by_name(methods), {}
     with keep_random():
         makers = {name: _maker(net, m, layer) for name, m in named.items()}
-        maps = {name: checked_maps(name, make(xb, target), len(xb)) for name, make in makers.items()}
+        maps = {n: checked_maps(n, make(xb, target), len(xb)) for n, make in makers.items()}
         grid, first = next(iter(maps.values())).shape[1:], next(iter(named.values()))
         if controls: makers |= beside(makers, _controls(net, xb, first, layer, grid))
         score = share_of(model, target)

@@ -20,15 +20,17 @@ from .cam import heatmaps
 from .cases import Case, Explained, asked_targets, case_figure, case_words
 from .metrics import mass_inside
 from .plot import AltFigure
-from .prepare import class_names, class_number, fetched, ranked_losses, see
+from .prepare import answers_of, class_names, class_number, fetched, ranked_losses, see
 from .render import picture_strip
 from .replay import as_list, loss_target, most_missed
 from .widgets import ParamExplorer, describe_map
 
 # %% ../nbs/08_interpret.ipynb #int8002c
-from .cases import check_options, numbered, sight_figure
-from .prepare import answers_of, check_answers, files_in, is_several, names_for, share
-from .prepare import shown_pictures, shown_words, target_title, typed_targets
+from .cases import check_options, numbered, question, sight_figure
+from .prepare import files_in, is_several, names_for, read_labels, shown_pictures
+
+# %% ../nbs/08_interpret.ipynb #int8002d
+from .prepare import shown_words, target_title, typed_targets
 
 # %% ../nbs/08_interpret.ipynb #int80035
 def show_heatmap(
@@ -40,19 +42,17 @@ def show_heatmap(
     prepare=None, # function from a Pillow picture to a tensor (3, h, w); None: as the learner does
     labels=None, # names of the classes; None takes the learner's vocabulary
     **kwargs, # size in inches; colours, alpha, scale, smooth ...: as `overlay` takes them
-) -> AltFigure: # the original with its maps; `.maps` raw maps, `.box` the part seen; a list of these
+) -> AltFigure: # the original with its maps; `.maps` raw maps, `.box` the part seen; or a list
     """What a network looks at in a picture, drawn over the original.
 
-    Raises `FileNotFoundError` for a missing file, `ValueError` for an unknown class or layer,
-    `TypeError` for an unknown option."""
+    Raises `FileNotFoundError`, `ValueError` for a wrong class or layer, `TypeError` for options."""
     check_options(kwargs)
     if is_several(picture): return [show_heatmap(model, one, target, method, layer, prepare, labels,
                                                  **kwargs) for one in files_in(picture)]
     methods, layers, names = as_list(method), as_list(layer), class_names(model, labels)
     asked = list(dict.fromkeys(class_number(t, names) for t in asked_targets(target)))
-    if len(methods) != 1 or len(layers) != 1 or not asked:
-        raise ValueError('show_heatmap draws one method at one layer, for one target or more; '
-                         'give lists to heatmaps.')
+    if len(methods) != 1 or len(layers) != 1 or not asked: raise ValueError('show_heatmap '
+        'draws one method at one layer, for one target or more; give lists to heatmaps.')
     sight = see(model, picture, prepare)
     maps = heatmaps(model, sight.xb, methods, asked, layers)
     answers = answers_of(model, maps.out)
@@ -93,24 +93,14 @@ def _explain_labels(case, truth):
     asked = [t if t in words else class_number(t, names) for t in case.targets]
     scores = [loss_target(t, truth) for t in asked]
     maps = heatmaps(case.learn, case.batch[0], [method], scores, case.layer)
-    out, loss = maps.out.float().cpu(), case.learn.loss_func
-    answers = check_answers(answers_of(case.learn, out), loss)
-    preds = answers.shares(out)
-    decoded = loss.decodes(preds) if hasattr(loss, 'decodes') else answers.decoded(out)
+    out = maps.out.float().cpu()
+    preds, decoded = read_labels(case.learn, out)
     pair = {'pred': preds.argmax(1), 'targ': truth(out).cpu()}
     names = names_for(names, preds.shape[1]) or [str(i) for i in range(preds.shape[1])]
-    titles = [[_title(t, pair, names, preds, i) for i in range(len(out))] for t in asked]
+    titles = [[question(t, pair, names, preds, i) for i in range(len(out))] for t in asked]
     guessed, true = (shown_words(case.dl, (case.batch[0], y)) for y in (decoded, case.batch[1]))
     return Explained(method, list(maps.values()), titles, [[] for _ in true],
                      list(zip(guessed, true)))
-
-# %% ../nbs/08_interpret.ipynb #int8047b
-def _title(target, pair, names, preds, i):
-    "What the map of picture i is for, as a question."
-    if target == 'difference':
-        return f'"{names[pair["pred"][i]]}" (red) or "{names[pair["targ"][i]]}" (blue)?'
-    c = int(pair[target][i]) if target in pair else target
-    return f'why "{names[c]}"? {share(preds[i, c])}'
 
 # %% ../nbs/08_interpret.ipynb #int80049
 def top_losses_figure(

@@ -222,7 +222,8 @@ def _layer_of(place): return getattr(place.parent, place.child)
 
 
 def _running(places, ran):
-    idle = [name for name, place in places.items() if ran is not None and _layer_of(place) not in ran]
+    if ran is None: return places
+    idle = [name for name, place in places.items() if _layer_of(place) not in ran]
     if not idle: return places
     raise ValueError(f'{idle[0]!r} never runs in this model: attention behind it would do nothing.')
 

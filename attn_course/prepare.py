@@ -135,7 +135,7 @@ class Sight:
 
     def in_picture(self,
         m:np.ndarray, # (h, w) a raw map of what the model saw
-    ) -> np.ndarray: # the part of it that lies on the picture, in finer cells; without padding, as it is
+    ) -> np.ndarray: # the part of it on the picture, in finer cells; as it is without padding
         "A map without what lies on padding."
         x0, y0, x1, y1 = self.box
         ends = [(-y0/(y1 - y0), (self.rgb.shape[0] - y0)/(y1 - y0)),
@@ -254,7 +254,7 @@ def _seen_by(learn, picture, original, xb):
 def _looks_alike(xb, rgb, box, coarse=10):
     """Is what the model was given the part of the original that coordinates say?
 
-    A pipeline may depend on the picture. Fine detail does not count: there are many ways to resize."""
+    A pipeline may depend on the picture. Fine detail does not count: one can scale in many ways."""
     x = xb[0].detach().float().mean(0).cpu().numpy()
     edges, size = _edges(box, rgb), tuple(min(n, coarse) for n in x.shape[::-1])
     def small(img): return np.asarray(img.resize(size, Image.Resampling.BOX), np.float32)
@@ -268,12 +268,7 @@ def _looks_alike(xb, rgb, box, coarse=10):
 # %% ../nbs/workbench/15_prepare.ipynb #prep0017
 def _see_prepared(picture, prepare):
     "A picture as a function prepares it."
-    if isinstance(picture, (str, Path)) and not Path(picture).is_file():
-        raise FileNotFoundError(f'There is no picture at {str(picture)!r}.')
-    original, orientation = _original(picture)
-    if original is None: original = Image.fromarray(to_rgb(picture))
-    turn = _TURNS.get(orientation)
-    if turn is not None: original = original.transpose(turn)
+    original = _upright(picture)
     def batch(img):
         x = prepare(img)
         if isinstance(x, Tensor) and x.ndim in (3, 4): return x if x.ndim == 4 else x[None]
@@ -286,6 +281,15 @@ def _see_prepared(picture, prepare):
     if box is None or not torch.equal(same, xb): return _as_given(xb)
     rgb = np.asarray(original)
     return Sight(xb, rgb, box) if _looks_alike(xb, rgb, box) else _as_given(xb)
+
+
+def _upright(picture):
+    if isinstance(picture, (str, Path)) and not Path(picture).is_file():
+        raise FileNotFoundError(f'There is no picture at {str(picture)!r}.')
+    original, orientation = _original(picture)
+    if original is None: return Image.fromarray(to_rgb(picture))
+    turn = _TURNS.get(orientation)
+    return original if turn is None else original.transpose(turn)
 
 
 def _as_given(xb):
@@ -363,24 +367,27 @@ def answers_of(
     Without a loss, several columns are scores of classes, and one is a number."""
     scores, loss = scores_in(outs), getattr(model, 'loss_func', None)
     if scores is None: return Answers('numbers')
-    if loss is None: kind, shares = ('classes', _softmax) if scores.shape[1] > 1 else ('numbers', None)
+    if loss is None: kind, shares = [('numbers', None), ('classes', _softmax)][scores.shape[1] > 1]
     else:
         kind, shares = _asked(loss, scores.shape[1])
         own = getattr(loss, 'activation', None) # fastai's losses know
         if kind == 'numbers' and own is not None: kind, shares = _by_activation(own, scores)
     return Answers(kind, shares and (lambda outs: shares(scores_in(outs).float())))
 
-
-def check_answers(
-    answers:Answers, # of a learner whose targets are classes or labels
-    loss, # its loss
-) -> Answers: # the same
-    "Raises `ValueError` for a loss that does not say how scores become shares."
-    if answers.kind != 'numbers': return answers
-    name = getattr(loss, '__name__', type(loss).__name__)
-    raise ValueError(
-        f'The loss {name} does not tell what share a score stands for: give it an activation, a '
-        'function from scores to shares, as the losses of fastai have.')
+# %% ../nbs/workbench/15_prepare.ipynb #answ0005
+def read_labels(
+    learn, # a fastai learner whose targets are classes or labels
+    outs:Tensor, # (n, classes)
+) -> tuple: # shares (n, classes), and what is said of each picture, as fastai decodes it
+    "What a learner says. Raises `ValueError` for a loss that does not say what a score stands for."
+    answers, loss = answers_of(learn, outs), learn.loss_func
+    if answers.kind == 'numbers':
+        name = getattr(loss, '__name__', type(loss).__name__)
+        raise ValueError(
+            f'The loss {name} does not tell what share a score stands for: give it an activation, '
+            'a function from scores to shares, as the losses of fastai have.')
+    shares = answers.shares(outs)
+    return shares, loss.decodes(shares) if hasattr(loss, 'decodes') else answers.decoded(outs)
 
 # %% ../nbs/workbench/15_prepare.ipynb #answ0003
 def _softmax(scores): return scores.softmax(1)
@@ -390,7 +397,8 @@ def _by_activation(activation, scores):
     "For a loss that cannot be asked: what its activation makes of scores tells."
     shares = activation(scores.float())
     if not isinstance(shares, Tensor) or shares.shape != scores.shape: return 'numbers', None
-    if torch.equal(shares, scores.float()) or shares.min() < 0 or shares.max() > 1: return 'numbers', None
+    within = shares.min() >= 0 and shares.max() <= 1
+    if torch.equal(shares, scores.float()) or not within: return 'numbers', None
     one = torch.allclose(shares.sum(1), shares.new_ones(len(shares)), atol=1e-3)
     return ('classes' if one and scores.shape[1] > 1 else 'labels'), activation
 
@@ -465,7 +473,7 @@ def share(
 # %% ../nbs/workbench/15_prepare.ipynb #many0002
 def batch_of(
     model, # a model, or a fastai learner
-    pictures, # tensor or array (n, c, h, w), batches; for a learner files, a folder of them, pictures
+    pictures, # tensor or array (n, c, h, w), batches; for a learner files, a folder, pictures
     labels:bool=False, # give the labels that the learner or the batches know, too
 ) -> tuple: # (n, c, h, w) where the model's weights are and of their type; (n,) labels, or None
     """Several pictures as a model takes them.
@@ -477,7 +485,8 @@ def batch_of(
         batches = _opened(model, pictures, labels) if _are_files(pictures) else list(pictures)
         if not batches: raise ValueError('There are no pictures.')
         if labels: y = torch.cat([b[1].as_subclass(Tensor).cpu() for b in batches])
-        pictures = torch.cat([(b if isinstance(b, Tensor) else b[0]).as_subclass(Tensor) for b in batches])
+        xs = [b if isinstance(b, Tensor) else b[0] for b in batches]
+        pictures = torch.cat([x.as_subclass(Tensor) for x in xs])
     if pictures.ndim == 4 and pictures.is_floating_point() and len(pictures):
         return at_home(net, pictures), y
     raise ValueError('Pictures are a tensor (n, c, h, w) of floats as the model takes them, not '
@@ -499,7 +508,7 @@ def _are_files(pictures):
 def _opened(learn, files, labels): # -> batches
     if not hasattr(learn, 'dls'): raise ValueError(
         'A bare model does not say how it wants its pictures: give a tensor (n, c, h, w).')
-    files = [Path(p) if isinstance(p, str) else p for p in files_in(files)] # whose label fastai finds
+    files = [Path(p) if isinstance(p, str) else p for p in files_in(files)] # fastai labels paths
     check_one_input(learn)
     try:
         with no_random(): return list(learn.dls.test_dl(files, with_labels=labels, num_workers=0))
@@ -510,7 +519,7 @@ def _opened(learn, files, labels): # -> batches
 
 def files_in(
     pictures, # a file, a folder, or a list of files or pictures
-) -> list:
+) -> list: # of files or pictures
     "Pictures one by one. Raises `FileNotFoundError` for a missing file and a folder without any."
     if not isinstance(pictures, (str, Path)): found = list(pictures)
     else: found = get_image_files(pictures).sorted() if Path(pictures).is_dir() else [pictures]

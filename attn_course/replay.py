@@ -438,8 +438,8 @@ def _classes(target, out):
     out, whole = scores_in(out), out
     if out is None:
         raise ValueError(
-            f'The model returns {said(whole)}, and a class needs scores (bs, classes): give target= '
-            'a function that turns this output into one score per image.')
+            f'The model returns {said(whole)}, and a class needs scores (bs, classes): give '
+            'target= a function that turns this output into one score per image.')
     if isinstance(target, str) and target == 'pred': return out.argmax(1)
     if isinstance(target, ByClass): target = target.fn(out)
     classes = _class_tensor(target, len(out)).to(out.device)

@@ -17,7 +17,7 @@ from .blocks import Blocks, lens, without_heads
 from .capture import capture, first_tensor, network_of
 from .contexts import undisturbed
 from .explorer import Layer
-from .prepare import see
+from .prepare import answers_of, class_names, names_for, see, target_title
 from .render import to_rgb
 from .replay import at_home, last_spatial_layer, scores_in
 
@@ -127,7 +127,7 @@ def attends(
         except RuntimeError as e: return not str(e).startswith('Nothing was captured')
     return bool(rec.attn)
 
-
+# %% ../nbs/workbench/19_survey.ipynb #grid0004
 def layers_with_places(
     model:nn.Module, # that puts out scores (bs, classes)
     xb:Tensor, # (1, c, h, w)
@@ -141,6 +141,23 @@ def layers_with_places(
         size = tuple(rec.acts[name].shape[2:])
         if rec.acts[name].ndim == 4 and all(size > other for other in found): found[size] = name
     return list(found.values())[:most] or [last]
+
+# %% ../nbs/workbench/19_survey.ipynb #grid0005
+def likely_classes(
+    model, # a fastai learner, or a bare model that puts out scores (bs, classes)
+    xb:Tensor, # (1, c, h, w)
+    names=None, # of the classes; None: the learner's
+    most:int=4, # classes
+) -> tuple: # their numbers, the likeliest first; for each the question 'why ...?'
+    "What a model says first of a picture. Raises `ValueError` where it puts out no scores."
+    net = network_of(model)
+    with undisturbed(net), torch.no_grad(): scores = scores_in(net(xb))
+    if scores is None: raise ValueError(f'{type(net).__name__} has no attention, and puts out no '
+                                        'scores (bs, classes): ask heatmaps.')
+    classes = scores[0].topk(min(most, scores.shape[1])).indices.tolist()
+    names = names_for(class_names(model, names), scores.shape[1])
+    answers = answers_of(model, scores)
+    return classes, [target_title(c, scores, names, answers) for c in classes]
 
 # %% ../nbs/workbench/19_survey.ipynb #a24d78a4
 def check_names(
@@ -206,3 +223,15 @@ def answer_without(
     off = {layer.name: list(range(len(layer.attn)) if heads is None else heads)}
     with undisturbed(model), torch.no_grad(), without_heads(model, off):
         return answer(model(xb), names, **kwargs)
+
+
+def every_answer(
+    ask, # function: number of a layer, heads (None: all) -> answer
+    found:list, # of `Layer`
+) -> dict: # by what is switched off: '2' a layer, '2.0' a head
+    "The answer without each layer, and without each head."
+    answers = {}
+    for i, layer in enumerate(found):
+        answers[str(i)] = ask(i, None)
+        for head in range(len(layer.attn)): answers[f'{i}.{head}'] = ask(i, [head])
+    return answers

@@ -167,8 +167,9 @@ FITS = 'beyond', 'sampled', 'within', 'scaled', 'overlapping'
 def covered(
     masks:Tensor, # (n, height, width), 1 where the picture is changed
     grid:tuple, # (rows, columns)
-    fit:str='beyond', # the last cells may end beyond the edge, 'within' it, or the grid is 'scaled'; of
-        # each cell the first quarter may be 'sampled'; each may be 'overlapping' half of the next
+    # the last cells may end beyond the edge, 'within' it, or the grid is 'scaled'; of each cell the
+    # first quarter may be 'sampled'; each may be 'overlapping' half of the next
+    fit:str='beyond', # one of `FITS`
 ) -> Tensor: # (n, rows*columns) shares of 1
     "How much of each cell of a grid does a mask cover?"
     grid = h, w = tuple(grid)

@@ -111,7 +111,8 @@ def methods_by_name(
     listed, found = list(methods) if isinstance(methods, (list, tuple)) else [methods], {}
     for method in listed:
         if any(m is method or m == method for m in found.values()): continue
-        own = method if isinstance(method, str) else getattr(method, '__name__', type(method).__name__)
+        own = getattr(method, '__name__', type(method).__name__)
+        if isinstance(method, str): own = method
         numbers = (own if i == 1 else f'{own} ({i})' for i in range(1, len(listed) + 1))
         found[next(n for n in numbers if n not in found)] = method
     if not found: raise ValueError('At least one method is needed.')
@@ -152,11 +153,13 @@ def classes_for(
     if callable(target): raise ValueError('A class is asked for in each picture, not a function.')
     if target is None: target = 'pred'
     if target_is(target, 'targ'):
-        if labels is None: raise ValueError("There are no labels: 'targ' needs a DataLoader or files.")
+        if labels is None:
+            raise ValueError("There are no labels: 'targ' needs a DataLoader or files.")
         target = labels
     names = class_names(model)
     if isinstance(target, (list, tuple)): target = [class_number(t, names) for t in target]
-    if isinstance(target, list) and not any(isinstance(t, str) for t in target): target = np.asarray(target)
+    numbers = isinstance(target, list) and not any(isinstance(t, str) for t in target)
+    if numbers: target = np.asarray(target)
     return Score(class_number(target, names), outs, len(outs)).classes
 
 # %% ../nbs/workbench/22_trials.ipynb #cdbddc61
@@ -243,7 +246,11 @@ def _forget(module):
     if reset is not None: reset()
     for n, p in module.named_parameters(recurse=False):
         if torch.equal(p, before[n]): p.copy_(_shuffled(p)) # no reset, or one of something else
-    for _ in range(20): # a spectral norm learns the new weight's size
+    _renormalise(module)
+
+
+def _renormalise(module, times=20): # a spectral norm learns the size of its new weight
+    for _ in range(times):
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, SpectralNorm):
                 setattr(module, hook.name, hook.compute_weight(module, do_power_iteration=True))

@@ -80,12 +80,14 @@ def beam_search(
 # %% ../nbs/workbench/20_words.ipynb #97e98aa5
 def _check_beginning(begin, length):
     if len(begin) > length: raise ValueError(
-        f'A sentence has at most {length} words, its end included, and this beginning {len(begin)}.')
-    if END in begin[:-1]: raise ValueError('A beginning holds the end of a sentence before its last word.')
+        f'A sentence has at most {length} words, its end included, this beginning {len(begin)}.')
+    if END in begin[:-1]: raise ValueError(
+        'This beginning holds the end of a sentence before its last word.')
 
 
 def _best(scores, beam, forced): # (n, words) -> rows and words (k,) of the best that can be said
-    if forced is not None: rows, chosen = torch.arange(len(scores)), torch.tensor([forced]*len(scores))
+    if forced is not None:
+        rows, chosen = torch.arange(len(scores)), torch.tensor([forced]*len(scores))
     else:
         places = scores.flatten().topk(min(beam, scores.numel())).indices
         rows, chosen = places//scores.shape[1], places % scores.shape[1]

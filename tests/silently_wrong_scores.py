@@ -6,43 +6,103 @@
 As in `silently_wrong.py`, each test is about one kind of fault, and asks at least two members of
 it; what is right is found without the package.
 """
+import copy
+import math
+import random
+import re
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import lru_cache, partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
+from fastai.interpret import Interpretation
 from fastai.layers import SelfAttention, SimpleSelfAttention
 from fastai.learner import Learner
-from fastai.losses import BCEWithLogitsLossFlat
+from fastai.losses import BCEWithLogitsLossFlat, FocalLossFlat, MSELossFlat
 from fastai.vision.all import (
     CategoryBlock,
     DataBlock,
     ImageBlock,
+    L,
     MultiCategoryBlock,
+    RegressionBlock,
+    Resize,
     vision_learner,
     xresnet18,
 )
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision import models as tv
+from torchvision import transforms as T
 
 from attn_course.all import (
+    END,
+    START,
     add_attention,
+    array_dls,
     attention_places,
+    beam_search,
+    caption_learner,
+    capture,
     explore,
     faithfulness,
+    heatmaps,
     mass,
     pointing,
     removal,
+    say,
+    scene_dls,
+    segment_score,
+    see,
     show_heatmap,
+    word_maps,
 )
+from attn_course.blocks import with_attention, without_heads
+from attn_course.caption import AdditiveLook, Captioner, Decoder
 from attn_course.metrics import fill_linear, mass_inside, peak_inside
+from attn_course.prepare import sight_overlays
 from attn_course.trials import Trial, reinitialised, share_of
-from model_maps import from_timm, from_torchvision, made
-from silently_wrong import CLASS_FIRST, CLASSES, DIM, GRID, SIZE, Trunk, Vit, main, own, refused, same, value_or_sentence
+from model_maps import (
+    HUGGING_FACE,
+    TORCHVISION,
+    from_hugging_face,
+    from_timm,
+    from_torchvision,
+    made,
+)
+from silently_wrong import (
+    CLASS_FIRST,
+    CLASSES,
+    DIM,
+    GRID,
+    SIZE,
+    Attention,
+    Trunk,
+    Vit,
+    first_class,
+    joined,
+    main,
+    outputs,
+    own,
+    refused,
+    right_gradcam,
+    right_legrad,
+    right_maps,
+    rolled,
+    same,
+    split,
+    unfused,
+    value_or_sentence,
+    weights_of,
+)
 
 NAMES = ['ant', 'bee', 'cat', 'dog', 'elk']
 
@@ -253,13 +313,12 @@ def effective(
 
 
 def check_forgotten(
-    net:nn.Module, # in eval mode, has run with a graph
+    net:nn.Module, # in eval mode
     x:Tensor, # its pictures
     spectral, # function: name of a layer -> has it a spectral norm?
 ):
     "All weights are other ones and as large as their norm says; the network is as it was."
     kept = {name: t.detach().clone() for name, t in net.state_dict().items()}
-    before = net(x).detach()
     new, again, other = (reinitialised(net, xb=x, seed=seed) for seed in (0, 0, 1))
     with torch.no_grad(): outs = [copy(x) for copy in (new, again, other)]
     assert torch.equal(outs[0], outs[1]), 'the same seed makes another copy'
@@ -274,23 +333,38 @@ def check_forgotten(
         if p.numel() == 1: assert float(p) != float(q), f'{name} is still {float(q):.3g}'
     for name, t in net.state_dict().items():
         assert torch.equal(t, kept[name]), f'{name} of the model itself was changed'
-    same(net(x).detach(), before, 'the answer of the model itself')
 
 
 def fault_07_a_copy_that_has_not_forgotten():
     "Weights behind a norm and gains of one number are forgotten, too."
     for kind, norm in NORMS.items():
         net, x = own(partial(Normed, norm))
-        net(x)
+        with torch.no_grad(): net(x)
         check_forgotten(net, x, lambda name: 'attention' in name or
                         'spectral' in kind and name == 'conv')
+    check_forgotten(*fastai_net())
+
+
+def fault_07_a_copy_after_a_forward_with_a_graph():
+    "What a forward has left in a network stands in no copy's way."
+    for kind in ('nothing', 'older spectral norm', 'older weight norm'):
+        net, x = own(partial(Normed, NORMS[kind]))
+        net(x)
+        check_forgotten(net, x, lambda name: 'attention' in name)
+    net, x, spectral = fastai_net()
+    net(x)
+    check_forgotten(net, x, spectral)
+
+
+def fastai_net() -> tuple: # as `check_forgotten` takes it
+    "A network of fastai with self-attention."
     net = xresnet18(n_out=CLASSES, sa=True).eval() # of fastai, with self-attention
     attends = {n: m for n, m in net.named_modules() if isinstance(m, ATTEND)}
     for layer in attends.values(): layer.gamma.data.fill_(.7)
     assert attends, 'fastai has no attention here'
     x = torch.randn(2, 3, 32, 32)
-    net(x)
-    check_forgotten(net, x, lambda name: any(name.startswith(f'{one}.') for one in attends))
+    with torch.no_grad(): net(x)
+    return net, x, lambda name: any(name.startswith(f'{one}.') for one in attends)
 
 
 def fault_07_an_untrained_control():
@@ -302,7 +376,7 @@ def fault_07_an_untrained_control():
         def method(model, xb, target, asked=asked):
             asked.append(model)
             return model.conv(xb).mean(1).detach()
-        faithfulness(net, x, method, ['deletion'], target=torch.tensor([0, 1]))
+        faithfulness(net, x, [method], ['deletion'], target=torch.tensor([0, 1]))
         blank, = {m for m in asked if m is not net}
         for name, weight in effective(net).items():
             cosine = alike(weight, effective(blank)[name])
@@ -398,7 +472,8 @@ READINGS = {
     'one output, own loss': Reading(binary, 1, torch.sigmoid, TWO, ['yes']),
     'log probabilities': Reading(nn.NLLLoss(), 5, torch.exp, last=nn.LogSoftmax(1)),
     'log probabilities, function': Reading(F.nll_loss, 5, torch.exp, last=nn.LogSoftmax(1)),
-    'classes': Reading(nn.CrossEntropyLoss(), 5, rows_softmax),
+    'classes': Reading(nn.CrossEntropyLoss(weight=torch.arange(1., 6)), 5, rows_softmax),
+    'classes, focal': Reading(FocalLossFlat(), 5, rows_softmax),
     'classes, function': Reading(F.cross_entropy, 5, rows_softmax),
 }
 
@@ -500,6 +575,1246 @@ def fault_14_maps_of_zeros():
     nothing[2, 0, 0] = 1
     trial = Trial(x, nothing, None, None, None, masks)
     assert mass(trial).tolist() == mass_inside(nothing, masks).tolist() == [0, 0, 1]
+
+# Whoever changes weights, whoever watches
+
+
+def flipped(w): return w.flip(-1) # weights (bs, heads, queries, keys); rows still sum to 1
+
+
+def heads_off(w): # (bs, heads, queries, keys)
+    return torch.stack([torch.zeros_like(h) if i in (0, 2) else h for i, h in enumerate(w.unbind(1))], 1)
+
+
+def attending(
+    mha:nn.MultiheadAttention,
+    change, # function of weights, or None
+    found:list, # its weights go in here
+): # function in the place of its forward
+    "PyTorch's attention by hand."
+    def forward(q, k, v, **kwargs):
+        parts = F.linear(q, mha.in_proj_weight, mha.in_proj_bias).chunk(3, -1)
+        q, k, v = (t.unflatten(-1, (mha.num_heads, -1)).transpose(1, 2) for t in parts)
+        weights = (q @ k.mT/q.shape[-1]**.5).softmax(-1)
+        found.append(change(weights) if change else weights)
+        return mha.out_proj((found[-1] @ v).transpose(1, 2).flatten(2)), None
+    return forward
+
+
+def torchvision_changed(
+    change, # function of weights, for the first block
+) -> tuple: # (model, pictures, name of the first attention, right weights, right scores)
+    "A ViT of torchvision, and what it says with other weights."
+    model, x = from_torchvision(*TORCHVISION['vit'])
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)}
+    found = []
+    for i, m in enumerate(layers.values()):
+        m.forward = attending(m, None if i else change, found)
+    with torch.no_grad(): out = model(x)
+    for m in layers.values(): del m.forward
+    return model, x, list(layers)[0], found, out
+
+
+def timm_changed(change) -> tuple: # as `torchvision_changed`
+    "A ViT of timm, and what it says with other weights."
+    model, x = from_timm('vit_tiny_patch16_224', img_size=64, depth=3)
+    other, _ = from_timm('vit_tiny_patch16_224', img_size=64, depth=3)
+    drops, found = [other.get_submodule(name) for name in unfused(other)], []
+    drops[0].register_forward_hook(lambda module, args, out: change(out))
+    for m in drops: m.register_forward_hook(lambda module, args, out: found.append(out))
+    with torch.no_grad(): out = other(x)
+    return model, x, 'blocks.0.attn', found, out
+
+
+def in_both_orders(
+    watch, # function without arguments: a context manager
+    change, # the same
+    model:nn.Module, # any network
+    x:Tensor, # its pictures
+): # pairs (what `watch` gives, scores)
+    "Whoever watches comes first, then whoever changes."
+    with torch.no_grad(), watch() as rec, change(): out = model(x)
+    yield rec, out
+    with torch.no_grad(), change(), watch() as rec: out = model(x)
+    yield rec, out
+
+
+def check_changed(
+    model:nn.Module, # any network
+    x:Tensor, # its pictures
+    change, # function without arguments: a context manager
+    right:list, # weights layer by layer
+    out:Tensor, # scores
+):
+    "The record shows the weights with which values were multiplied."
+    for rows in (None, 'cls'):
+        kwargs = dict(rows=rows) if rows else {}
+        for rec, scores in in_both_orders(partial(capture, model, **kwargs), change, model, x):
+            same(scores, out, 'the scores')
+            for name, w in zip(rec.attn, right, strict=True):
+                same(rec.attn[name], w[:, :, :1] if rows else w, f'what {name} multiplied')
+
+
+def fault_15_weights_that_others_change():
+    "In both orders the record shows what multiplied the values."
+    for make in (timm_changed, torchvision_changed):
+        model, x, name, right, out = make(flipped)
+        check_changed(model, x, lambda: with_attention(model, {name: flipped}), right, out)
+        model, x, name, right, out = make(heads_off)
+        check_changed(model, x, lambda: without_heads(model, {name: [0, 2]}), right, out)
+
+
+def fault_15_maps_of_changed_weights():
+    "A heatmap inside the `with` follows the weights that are used there."
+    for make in (timm_changed, torchvision_changed):
+        model, x, name, right, _ = make(flipped)
+        side = math.isqrt(right[0].shape[-1] - 1)
+        rollout = rolled(right)[:, 0, 1:].unflatten(1, (side, side))
+        with with_attention(model, {name: flipped}):
+            same(heatmaps(model, x, 'rollout', 1), rollout, 'rollout')
+            found = heatmaps(model, x, 'attention', 1)
+        same(found, right[-1].mean(1)[:, 0, 1:].unflatten(1, (side, side)), 'attention')
+        with capture(model) as rec, torch.no_grad(): model(x)
+        off = float((rec.attn[name] - right[0]).abs().max())
+        assert off > .01, 'the change outlives its `with`'
+
+# Captions
+
+
+class TwiceLooking(nn.Module):
+    "A look that attends twice: what was seen first asks again."
+    def __init__(self, hidden, dim, heads=4):
+        super().__init__()
+        self.query, self.found = nn.Linear(hidden, dim), []
+        self.first = nn.MultiheadAttention(dim, 4, batch_first=True)
+        self.second = nn.MultiheadAttention(dim, heads, batch_first=True)
+
+    def asked(self, layer, q, places):
+        out, weights = layer(q, places, places, average_attn_weights=False)
+        self.found.append(weights.detach())
+        return out
+
+    def forward(self, state, places):
+        q = self.query(state)[:, None]
+        return self.asked(self.second, self.asked(self.first, q, places) + q, places)[:, 0], None
+
+
+class SameLooking(TwiceLooking):
+    "One layer attends twice."
+    def __init__(self, hidden, dim):
+        super().__init__(hidden, dim)
+        self.second = self.first
+
+
+class ByHandLooking(TwiceLooking):
+    "Softmax in the look itself."
+    def asked(self, layer, q, places):
+        weights = (q @ places.mT).softmax(-1)
+        self.found.append(weights[:, None].detach())
+        return weights @ places
+
+
+def captioner(
+    look:nn.Module, # for a state of 16 and places of DIM
+) -> Captioner: # in eval mode
+    "A small captioner for pictures of 16 x 24 pixels."
+    decoder = Decoder(12, look, DIM, 16)
+    encoder = nn.Sequential(nn.Conv2d(3, DIM, 4, 4), nn.ReLU())
+    return Captioner(encoder, decoder, 5).eval()
+
+
+def check_looks(
+    look:nn.Module, # that attends twice for each word
+):
+    "Each word has the maps of its own look, side by side."
+    x, captions = torch.randn(2, 3, 16, 24), torch.randint(3, 12, (2, 8))
+    model = captioner(look)
+    maps, _ = word_maps(model, x, captions)
+    look.found.clear()
+    with torch.no_grad(): model(x, captions)
+    words = [torch.cat(look.found[2*i:2*i + 2], 1)[:, :, 0] for i in range(7)]
+    right = torch.stack(words, 1).unflatten(3, GRID) # (bs, words, heads, h, w)
+    assert maps.shape == right.shape, f'maps are {tuple(maps.shape)}, not {tuple(right.shape)}'
+    for head in right.unbind(2): # in whatever order heads stand
+        off = (maps - head[:, :, None]).abs().amax((0, 1, 3, 4)).min()
+        assert off < 1e-5, f'no head of the maps is one that looked, by {off:.2g}'
+
+
+def fault_16_two_attentions_in_one_look():
+    "Two layers, one layer twice, or a softmax twice: a word has the maps of both."
+    for kind in (TwiceLooking, SameLooking, ByHandLooking): check_looks(kind(16, DIM))
+
+
+def fault_16_two_attentions_of_other_heads():
+    "They may have another number of heads."
+    for heads in (2, 1): check_looks(TwiceLooking(16, DIM, heads))
+
+
+# Threads
+
+
+class Dropping(Vit):
+    "A transformer with dropout."
+    def __init__(self):
+        super().__init__(**CLASS_FIRST)
+        for block in self.blocks: block.mlp.add_module('drop', nn.Dropout(.5))
+
+
+class Meeting:
+    "Two threads: the second comes while the first is inside a forward, and stays the longer."
+    def __init__(self):
+        self.first_in, self.second_in, self.first_out = (threading.Event() for _ in range(3))
+
+    def wait(self, *args): # inside a forward, or as a pre-hook of a model
+        if threading.current_thread().name == 'first':
+            self.first_in.set()
+            self.second_in.wait(20)
+        elif threading.current_thread().name == 'second':
+            self.second_in.set()
+            self.first_out.wait(20)
+
+    def run(self, first, second): # functions without arguments -> what they give
+        given, wrong = {}, []
+        def one(name, fn):
+            try:
+                if name == 'second': self.first_in.wait(20)
+                given[name] = fn()
+            except Exception as e: wrong.append(e)
+            if name == 'first': self.first_out.set()
+        threads = [threading.Thread(target=one, args=part, name=part[0])
+                   for part in (('first', first), ('second', second))]
+        for t in threads: t.start()
+        for t in threads: t.join(60)
+        if wrong: raise wrong[0]
+        return given['first'], given['second']
+
+
+def switches() -> dict: # what a look at a network turns for a while
+    "PyTorch's fast path and the stance of its compiler."
+    return dict(fast=torch.backends.mha.get_fastpath_enabled(),
+                stance=torch._dynamo.eval_frame._stance.stance)
+
+
+def modes(
+    *models:nn.Module,
+) -> list: # of bool
+    "Which modules are in train mode, and which are fused?"
+    return [(m.training, getattr(m, 'fused', None)) for model in models for m in model.modules()]
+
+
+@contextmanager
+def waiting(
+    models:set, # networks
+    wait, # function
+):
+    "Forwards that wait before they begin."
+    kinds = {m: type(m) for m in models}
+    def forward(self, *args, **kwargs):
+        wait()
+        return kinds[self].forward(self, *args, **kwargs)
+    for m, kind in kinds.items(): m.__class__ = type(kind.__name__, (kind,), dict(forward=forward))
+    yield
+    for m, kind in kinds.items(): m.__class__ = kind
+
+
+@contextmanager
+def waiting_hooks(models:set, wait): # as `waiting`
+    "Networks that wait before they hear the hooks that were put on them."
+    hooks = [m.register_forward_pre_hook(wait) for m in models]
+    yield
+    for hook in hooks: hook.remove()
+
+
+def check_meeting(
+    models:tuple, # two networks, or twice the same
+    first, second, # functions of a network
+    right:tuple, # what they give alone
+    waits=waiting, # or `waiting_hooks`
+):
+    "Each thread gets what it gets alone, and all is as before."
+    before, meeting = (switches(), modes(*models)), Meeting()
+    with waits(set(models), meeting.wait):
+        try: found = meeting.run(partial(first, models[0]), partial(second, models[1]))
+        finally:
+            after = switches(), modes(*models)
+            torch.compiler.set_stance('default') # for those who come later
+            torch.backends.mha.set_fastpath_enabled(True)
+    for a, b in zip(found, right): same(a, b, 'the map of a thread')
+    assert after[0] == before[0], f'{after[0]} afterwards, {before[0]} before'
+    assert after[1] == before[1], 'modes or fused paths are other ones afterwards'
+
+
+def fault_17_two_threads_and_two_models():
+    "Fast path, compiler, fused paths and modes are as before when both are through."
+    x = torch.randn(2, 3, 64, 64)
+    def attention(model):
+        with torch.no_grad(), capture(model) as rec: model(x)
+        return list(rec.attn.values())[-1]
+    models = [from_timm('vit_tiny_patch16_224', img_size=64, depth=2)[0].train() for _ in range(2)]
+    models[1].blocks[0].eval()
+    map_of = partial(heatmaps, xb=x, method='relevance', target=1)
+    for fn in (attention, map_of):
+        for model in models: torch.manual_seed(0)
+        check_meeting(models, fn, fn, [fn(model) for model in models])
+    models = [from_torchvision(tv.resnet18, 64)[0] for _ in range(2)]
+    for model in models:
+        add_attention(model, 'self', verbose=False)
+        model.layer3[1].attention.gamma.data.fill_(1.)
+    map_of = partial(heatmaps, xb=x, method='gradcam', target=1, layer='layer3.1')
+    check_meeting(models, map_of, map_of, [map_of(model) for model in models])
+
+
+def trained_in_part() -> list: # of (network, pictures)
+    "Networks with dropout, in train mode but for a block."
+    timm_model = partial(from_timm, 'vit_tiny_patch16_224', img_size=64, depth=2, drop_rate=.5,
+                         proj_drop_rate=.5)
+    return [make() for make in (partial(own, Dropping), timm_model)]
+
+
+def check_one_model(
+    waits=waiting, # or `waiting_hooks`
+):
+    "Maps are those of eval mode, and train mode comes back."
+    for model, x in trained_in_part():
+        relevance = partial(heatmaps, xb=x, method='relevance', target=1)
+        gradcam = partial(heatmaps, xb=x.flip(3), method='gradcam', target=2)
+        right = relevance(model), gradcam(model)
+        model.train()
+        model.blocks[0].eval()
+        check_meeting((model, model), relevance, gradcam, right, waits)
+        check_meeting((model, model), gradcam, relevance, right[::-1], waits)
+
+
+def fault_17_two_threads_and_one_model():
+    "Two threads ask one model at the same time."
+    check_one_model()
+
+
+def fault_17_hooks_of_a_thread_that_goes():
+    "A thread goes while another is about to call its hooks."
+    check_one_model(waiting_hooks)
+
+# Losses of plain PyTorch, and regression
+
+
+def number_of(path): return float(NAMES.index(class_of(path))) # of a file
+
+
+def points_of(path): return [number_of(path), 1., 2., 3.] # of a file
+
+
+PLAIN = {'classes': READINGS['classes'], 'classes, function': READINGS['classes, function'],
+         'log probabilities': READINGS['log probabilities'],
+         'log probabilities, function': READINGS['log probabilities, function'],
+         'several labels': READINGS["several labels, PyTorch's loss"]}
+
+
+def right_words(
+    reading:Reading, # how scores are read
+    shares:Tensor, # (n, columns)
+    paths:list, # of files
+) -> list: # of str
+    "What is true of a picture and what was said, in words."
+    if reading.targets is LABELS:
+        true = [';'.join(n for n in NAMES if n in several_labels(path)) for path in paths]
+        said = [';'.join(n for n, p in zip(NAMES, row) if p > .5) or 'none' for row in shares]
+    else: true, said = [class_of(p) for p in paths], [NAMES[i] for i in shares.argmax(1)]
+    return [t if t == s else f'{t}, read as {s}' for t, s in zip(true, said)]
+
+
+def fault_21_plain_losses_in_top_losses():
+    "The words of the worst pictures tell names and shares."
+    for what, reading in PLAIN.items():
+        learn = reading.learner()
+        with torch.no_grad(): shares = reading.shares(learn.model(pictures()))
+        words = right_words(reading, shares, files())
+        with learn.no_bar(): interp = Interpretation.from_learner(learn)
+        with redirect_stdout(StringIO()):
+            figure = interp.plot_top_losses(10, heatmap=True, method='rollout')
+        assert '[' not in figure.alt, f'a list in the words of {what}: {figure.alt}'
+        for word, row in zip(words, shares):
+            asked = f'why "{NAMES[row.argmax()]}"? ' + f'{row.max():.2f}'.lstrip('0')
+            shown = [part for part in figure.alt.split(';' if reading.targets is not LABELS else '; ')
+                     if f' {word}, loss ' in f' {part}' and asked in part]
+            assert shown, f'{word!r} and {asked!r} are not told of {what}: {figure.alt}'
+
+
+def fault_21_plain_losses_in_results():
+    "`show_results` tells names, too."
+    for reading in PLAIN.values():
+        learn = reading.learner()
+        with torch.no_grad(): shares = reading.shares(learn.model(pictures()))
+        with redirect_stdout(StringIO()), learn.no_bar():
+            figure = learn.show_results(heatmap=True, method='rollout', shuffle=False)
+        for word in right_words(reading, shares[:5], files()[:5]):
+            assert word in figure.alt and '[' not in figure.alt, f'{word!r} is not in {figure.alt}'
+
+
+REGRESSIONS = [(nn.MSELoss(), 1), (F.mse_loss, 1), (nn.L1Loss(), 4), (MSELossFlat(), 1),
+               (nn.SmoothL1Loss(), 4), (MSELossFlat(), 4)]
+
+
+def fault_21_regression():
+    "A number is told as a number, and no class is asked for."
+    for loss, columns in REGRESSIONS:
+        label = number_of if columns == 1 else points_of
+        learn = picture_learner(speaking(columns), loss, RegressionBlock, label)
+        learn.model.eval()
+        with torch.no_grad(): right = learn.model(pictures()[:1])[0]
+        figure = show_heatmap(learn, files()[0], list(range(columns)), 'rollout')
+        for i, (title, number) in enumerate(zip(figure.maps, right, strict=True)):
+            near(last_number(title), number, title, .006*max(1, abs(float(number))))
+            assert 'class' not in title and '"' not in title, f'{title} for a regression'
+            assert columns == 1 or str(i) in title, f'which number does {title} mean?'
+        explorer = explore(learn, files()[0])
+        assert not explorer.answers, f'numbers are no shares: {explorer.answers}'
+        explorer.close()
+        with learn.no_bar(): interp = Interpretation.from_learner(learn)
+        found = value_or_sentence('target= function', interp.plot_top_losses, 2, heatmap=True)
+        assert found is None or 'class' not in found.alt, f'{found and found.alt}'
+
+# Pictures as they are seen
+
+
+class Bright(nn.Module):
+    "The mean of cells of 8 x 8 pixels, and twice the mean of all: its map is the picture."
+    def __init__(self):
+        super().__init__()
+        self.cells, self.head = nn.Conv2d(3, 1, 8, 8), nn.Linear(1, 2)
+        with torch.no_grad():
+            self.cells.weight.fill_(1/192), self.cells.bias.zero_()
+            self.head.weight.copy_(torch.tensor([[2.], [-1.]])), self.head.bias.zero_()
+
+    def forward(self, x): return self.head(self.cells(x).mean((2, 3)))
+
+
+def spotted(
+    width:int, height:int, # in pixels
+    spot:tuple, # (x, y) of the upper left pixel of a bright square
+    side:int=8, # of the square
+) -> np.ndarray: # uint8 (height, width, 3)
+    "A dark picture, a little brighter to the right and below, with one bright square."
+    y, x = np.mgrid[:height, :width]
+    grey = 20 + 20*x/width + 15*y/height
+    grey[spot[1]:spot[1] + side, spot[0]:spot[0] + side] = 255
+    return np.repeat(grey[..., None], 3, 2).round().astype(np.uint8)
+
+
+def brightest(
+    picture, # (h, w, 3), or (h, w)
+) -> tuple: # (x, y), in 0..1
+    "Where the middle of the brightest square lies."
+    grey = np.asarray(picture, np.float32)
+    grey = grey if grey.ndim == 2 else grey.mean(-1)
+    y, x = np.nonzero(grey > .8*grey.max())
+    return (x.mean() + .5)/grey.shape[1], (y.mean() + .5)/grey.shape[0]
+
+
+def spot_learner(
+    paths:list, # of files
+    **kwargs, # what a `DataBlock` takes
+) -> Learner:
+    "A learner whose map is the brightness of a picture."
+    def all_twice(items): return list(range(len(items))), list(range(len(items)))
+    block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda p: 'ab'[len(p.name) % 2],
+                      splitter=all_twice, **kwargs)
+    dls = block.dataloaders([*paths, *files()[:2]], bs=1, num_workers=0)
+    return Learner(dls, Bright(), loss_func=nn.CrossEntropyLoss())
+
+
+UNTURNED = { # orientation -> function from an upright picture to the stored one
+    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1), 6: lambda a: a.swapaxes(0, 1)[::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1], 8: lambda a: a.swapaxes(0, 1)[:, ::-1]}
+
+
+def check_turned(
+    model, # a learner, or a model
+    path:Path, # of a picture
+    upright:np.ndarray, # what a person sees in it
+    prepare=None, # for a model
+):
+    "Box, drawing and words are those of the upright picture."
+    sight, (height, width) = see(model, path, prepare), upright.shape[:2]
+    rgb = sight.upright(sight.rgb)
+    off = np.abs(rgb.astype(int) - upright).mean()
+    assert off < 6, f'{path.name} is drawn turned: {off:.0f} apart'
+    w, h = sight.rgb.shape[1::-1]
+    assert np.allclose(sight.box, (0, 0, w, h), atol=1), f'the part of {path.name}: {sight.box}'
+    figure = show_heatmap(model, path, 0, prepare=prepare)
+    (m,), where = figure.maps.values(), brightest(upright)
+    found = brightest(sight.upright_map(np.asarray(m)))
+    assert np.allclose(found, where, atol=.13), f'the map of {path.name} at {found}, not {where}'
+    original, drawn = sight_overlays(sight, [np.asarray(m)], height)
+    assert np.allclose(brightest(original), where, atol=.05), f'{path.name} is drawn turned'
+    colour = (drawn.max(-1).astype(int) - drawn.min(-1)) # where a map is drawn
+    assert np.allclose(brightest(colour), where, atol=.13), f'the map of {path.name} is turned'
+    assert 'the peak lies upper right' in figure.alt, figure.alt
+
+
+def fault_22_pictures_with_an_orientation():
+    "TIFF and JPEG with any orientation, for a learner and for a model with `prepare`."
+    upright = spotted(96, 64, (80, 8))
+    folder = Path(TEMPORARY.name)
+    for kind in ('tiff', 'jpg'):
+        paths = [folder/f'turned_{o}.{kind}' for o in UNTURNED]
+        for (o, unturn), path in zip(UNTURNED.items(), paths):
+            exif = Image.Exif()
+            exif[0x0112] = o
+            Image.fromarray(np.ascontiguousarray(unturn(upright))).save(path, exif=exif)
+        learn = spot_learner(paths)
+        for path in paths:
+            check_turned(learn, path, upright)
+            check_turned(Bright(), path, upright, tensor_of)
+
+
+def resized(img, size=(48, 64)): return tensor_of(img.resize(size)) # of a Pillow picture
+
+
+RNG = torch.Generator().manual_seed(0)
+
+
+def by_torch(img):
+    return resized(img if torch.rand(1) < .5 else img.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+
+
+def by_python(img):
+    return resized(img if random.random() < .5 else img.transpose(Image.Transpose.FLIP_TOP_BOTTOM))
+
+
+def by_numpy(img):
+    x, y = np.random.randint(0, 40), np.random.randint(0, 24)
+    return resized(img.crop((x, y, x + 72, y + 48)))
+
+
+def by_its_own(img):
+    flipped = torch.rand(1, generator=RNG) < .5
+    return resized(img.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else img)
+
+
+def crop_by_its_own(img):
+    x, y = (int(torch.randint(0, n, (1,), generator=RNG)) for n in (40, 24))
+    return resized(img.crop((x, y, x + 72, y + 48)))
+
+
+RANDOM = [by_torch, by_python, by_numpy, by_its_own, crop_by_its_own,
+          T.Compose([T.RandomHorizontalFlip(), T.Resize((64, 48)), T.ToTensor()]),
+          T.Compose([T.RandomResizedCrop((64, 48), (.5, 1)), T.ToTensor()]),
+          T.Compose([T.RandomAffine(30, (.1, .1)), T.Resize((64, 48)), T.ToTensor()])]
+
+
+def fault_23_random_pipelines():
+    "The drawing shows the picture as the model saw it, however it was flipped or cut."
+    for prepare in RANDOM:
+        for seed in range(6):
+            picture = Image.fromarray(spotted(112, 72, (44 + 8*seed % 24, 28)))
+            torch.manual_seed(seed), random.seed(seed), np.random.seed(seed)
+            sight = see(Bright(), picture, prepare)
+            seen, drawn = sight.xb[0].permute(1, 2, 0).numpy(), np.asarray(sight.rgb)
+            (x, y), (u, v), (x0, y0, x1, y1) = brightest(seen), brightest(drawn), sight.box
+            found = (x0 + x*(x1 - x0))/drawn.shape[1], (y0 + y*(y1 - y0))/drawn.shape[0]
+            assert np.allclose(found, (u, v), atol=.03), \
+                f'{prepare}: a spot at {(u, v)} is drawn at {found}'
+            figure = show_heatmap(Bright(), picture, 0, prepare=prepare)
+            assert figure.box, 'nothing is said of the part that was seen'
+
+
+def padded(img): # with a margin as wide as half of the picture above and below
+    return tensor_of(ImageOps.expand(img.resize((64, 32)), (0, 16), 0))
+
+
+def padded_at_left(img):
+    return tensor_of(ImageOps.expand(img.resize((32, 64)), (32, 0, 0, 0), 0))
+
+
+def check_padded(
+    figure, # as `show_heatmap` gives it
+    part:tuple, # slices of the map that lie on the picture
+    place:str, # of its peak
+):
+    "The words count no padding."
+    m, = figure.maps.values()
+    on_picture = np.sort(np.asarray(m)[part].clip(0).ravel())[::-1]
+    enough = int((np.cumsum(on_picture) < on_picture.sum()/2 - 1e-6).sum()) + 1
+    assert f'the peak lies {place}' in figure.alt, f'{place} is not in {figure.alt!r}'
+    said = int(re.search(r'(\d+)%', figure.alt)[1])/100
+    near(said, enough/len(on_picture), 'the share of the picture', 1/len(on_picture) + .005)
+
+
+def fault_24_words_for_padded_pictures():
+    "Place and percentage are those of the picture."
+    folder, rows, cols = Path(TEMPORARY.name), (slice(2, 6), slice(None)), (slice(None), slice(4, 8))
+    wide, tall = folder/'wide.png', folder/'tall.png'
+    for path, shape in ((wide, (64, 32, (8, 0))), (tall, (32, 64, (8, 56)))):
+        Image.fromarray(spotted(*shape)).save(path)
+    for net, path, prepare, part, place in (
+        (Bright(), wide, padded, rows, 'upper left'),
+        (Bright(), tall, padded_at_left, cols, 'lower left'),
+    ): check_padded(show_heatmap(net, path, 0, prepare=prepare), part, place)
+    learn = spot_learner([wide, tall], item_tfms=Resize(64, 'pad', 'zeros'))
+    check_padded(show_heatmap(learn, wide, 0), rows, 'upper left')
+    check_padded(show_heatmap(learn, tall, 0), (slice(None), slice(2, 6)), 'lower left')
+
+
+def fault_25_masks_of_one_channel():
+    "The score of the only class is its mean where it is above zero."
+    for logits in (torch.full((2, 1, 8, 8), -5.), torch.randn(2, 1, 8, 8) - 1):
+        logits[:, :, 2:4, 2:6] = 5.
+        right = torch.stack([one[one > 0].mean() for one in logits])
+        for target in (0, torch.tensor([0, 0])):
+            same(segment_score(target)(logits), right, 'the score of a mask')
+    nothing = -torch.rand(2, 1, 8, 8)
+    same(segment_score(0)(nothing), nothing.mean((1, 2, 3)), 'the score of an empty mask')
+
+# Side effects
+
+
+def side_effect_random_states():
+    "Metrics and methods that draw numbers leave the random states as they were."
+    def method(model, xb, target):
+        return torch.rand(len(xb), 3, 4) + random.random() + np.random.rand()
+    for net, x in two_networks():
+        for metrics, methods in (['road'], [maps_of(0)]), (['deletion'], [method]), \
+                (['road', 'insertion', 'sensitivity'], [method]):
+            before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+            faithfulness(net, x, methods, metrics)
+            assert torch.equal(before[0], torch.get_rng_state()), f'{metrics}: the state of torch'
+            assert before[1] == random.getstate(), f'{metrics}: the state of Python'
+            assert (before[2][1] == np.random.get_state()[1]).all(), f'{metrics}: that of numpy'
+
+# Raw errors
+
+
+EVERY = 'gradcam', 'hirescam', 'layercam', 'gradcam++', 'eigencam', 'scorecam', 'ablationcam'
+
+
+def close(
+    found:Tensor, right:Tensor, # maps
+    most:float, # share of the largest value
+    what:str, # in words
+):
+    "As `same`, for models that compute less precisely."
+    assert found.shape == right.shape, f'{what} is {tuple(found.shape)}, not {tuple(right.shape)}'
+    off = float((found.double() - right.double()).abs().max()/right.abs().max())
+    assert off < most, f'{what} is wrong by {off:.2g} of its largest value'
+
+
+PRECISIONS = (torch.half, .05), (torch.bfloat16, .3), (torch.double, 1e-3)
+
+
+def raw_half_and_double():
+    "A model of another precision takes float pictures and gives the maps of the same model."
+    for dtype, most in PRECISIONS:
+        net, x = own(Trunk)
+        right = {method: heatmaps(net, x, method, 1, layer='body') for method in EVERY}
+        right['gradcam'] = right_gradcam(net, x, 'body')
+        share, other = faithfulness(net, x, ['gradcam'], layer='body'), net.to(dtype)
+        for method, map_ in right.items():
+            close(heatmaps(other, x, method, 1, layer='body'), map_, most, f'{method} in {dtype}')
+        found = faithfulness(other, x, ['gradcam'], layer='body')
+        off = (found - share).abs().loc[['gradcam', 'centre', 'random', 'colour']].to_numpy().max()
+        assert off < most, f'faithfulness in {dtype} is off by {off:.2g}'
+        model, x = own(partial(Vit, **CLASS_FIRST))
+        out = model(x)
+        right = right_maps(weights_of(model), first_class(out), model.read, model.patches)
+        right['legrad'] = right_legrad(model, x)
+        explorer = explore(model, x[0])
+        before = dict(explorer.answers[''])
+        explorer.close()
+        model.to(dtype)
+        for method, map_ in right.items():
+            close(heatmaps(model, x, method, 1), map_, most, f'{method} in {dtype}')
+        explorer = explore(model, x[0])
+        assert len(explorer.record['layers']) == 2
+        for name, p in explorer.answers['']: near(p, before[name], f'{name} in {dtype}', most)
+        explorer.close()
+
+
+def raw_half_of_timm():
+    "So do models of timm."
+    for dtype, most in PRECISIONS:
+        model, x = from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
+        methods = 'gradcam', 'eigencam', 'rollout', 'relevance', 'legrad'
+        right = {method: heatmaps(model, x, method, 1, layer='blocks.0') for method in methods}
+        right['gradcam'] = right_gradcam(model, x, 'blocks.0', slice(1, None), (4, 4))
+        model.to(dtype)
+        for method, map_ in right.items():
+            found = heatmaps(model, x, method, 1, layer='blocks.0')
+            close(found, map_, most, f'{method} in {dtype}')
+        explore(model, x[0]).close()
+
+
+class Inferring(Vit):
+    "A transformer whose forward runs in inference mode."
+    def __init__(self): super().__init__(**CLASS_FIRST)
+
+    @torch.inference_mode()
+    def forward(self, x): return super().forward(x)
+
+
+def raw_inference_mode():
+    "In inference mode there is the right map, or a sentence about it."
+    words = ['inference', 'gradient']
+    model, x = own(partial(Vit, **CLASS_FIRST))
+    right = right_maps(weights_of(model), first_class(model(x)), model.read, model.patches) \
+        if model(x) is not None else {}
+    with torch.inference_mode(): made_inside = x.clone()
+    for method, map_ in right.items():
+        with torch.inference_mode(): found = value_or_sentence(words, heatmaps, model, x, method, 1)
+        if found is not None: same(found, map_, f'{method} in inference mode')
+        found = value_or_sentence(words, heatmaps, model, made_inside, method, 1)
+        if found is not None: same(found, map_, f'{method} of a picture made in inference mode')
+    inferring, _ = own(Inferring)
+    for method, map_ in right.items():
+        found = value_or_sentence(words, heatmaps, inferring, x, method, 1)
+        if found is not None: same(found, map_, f'{method} of a model that infers')
+    for net, x in two_networks():
+        layer = '0' if isinstance(net, nn.Sequential) else 'layer4'
+        right = right_gradcam(net, x, layer)
+        with torch.inference_mode():
+            found = value_or_sentence(words, heatmaps, net, x, 'gradcam', 1, layer=layer)
+            if found is not None: same(found, right, 'gradcam in inference mode')
+            assert torch.isfinite(heatmaps(net, x, 'eigencam', 1, layer=layer)).all()
+            with value_or_sentence(words, capture, net, layer, grads=True) or nullcontext() as rec:
+                value_or_sentence(words, net, x)
+            if rec is not None: value_or_sentence(words, rec.backward, torch.ones(2))
+
+
+class Finder(Trunk):
+    "A detector: for each picture, boxes and scores above a limit, as many as there are."
+    def forward(self, x):
+        found = self.body(self.conv(x).relu()).relu().mean(1).flatten(1)
+        return [dict(boxes=torch.zeros(int((row > .2).sum()), 4), scores=row[row > .2])
+                for row in found]
+
+
+def all_scores(out): # of a detector
+    return torch.stack([one['scores'].sum() for one in out])
+
+
+def right_scorecam(
+    net:nn.Module, # any network
+    x:Tensor, # its pictures
+    layer:str, # name
+    score, # function of outputs -> (bs,)
+) -> Tensor: # (bs, h, w)
+    "Channels weighted by the softmax of the scores that are seen through them."
+    maps = []
+    with torch.no_grad():
+        for one in x[:, None]:
+            (act,), _ = outputs(net, one, layer)
+            masks = F.interpolate(act[0][:, None], x.shape[2:], mode='bilinear')
+            low, high = (f(masks, dim=(2, 3), keepdim=True) for f in (torch.amin, torch.amax))
+            masks = (masks - low)/torch.where(high > low, high - low, 1)
+            scores = torch.cat([score(net(one*mask)) for mask in masks])
+            maps.append((act[0]*scores.softmax(0)[:, None, None]).sum(0).relu())
+    return torch.stack(maps)
+
+
+def raw_score_cam_on_detectors():
+    "Methods that try variants give the map of a detector's score, or a sentence."
+    words = ['variants', 'target', 'outputs']
+    net, x = own(Finder)
+    right = right_scorecam(net, x, 'conv', all_scores)
+    found = value_or_sentence(words, heatmaps, net, x, 'scorecam', all_scores, layer='conv')
+    if found is not None: same(found, right, 'scorecam of a detector')
+    value_or_sentence(words, heatmaps, net, x, 'ablationcam', all_scores, layer='conv')
+    refused(['target='], 'a class of a detector', heatmaps, net, x, 'scorecam', 1, layer='conv')
+    torch.manual_seed(0)
+    make = tv.detection.ssdlite320_mobilenet_v3_large
+    net = make(weights=None, weights_backbone=None, num_classes=3, score_thresh=0.,
+               detections_per_img=5).eval()
+    layer, x = 'backbone.features.0.0.0', torch.rand(1, 3, 320, 320)
+    found = value_or_sentence(words, heatmaps, net, x, 'scorecam', all_scores, layer=layer)
+    if found is None: return
+    same(found, right_scorecam(net, x, layer, all_scores), 'scorecam of a detector of torchvision')
+
+
+class Cut(torch.autograd.Function):
+    "A copy of a tensor, whose gradient is said not to be there."
+    @staticmethod
+    def forward(ctx, t): return t.clone()
+
+    @staticmethod
+    def backward(ctx, g): return None
+
+
+class CutTrunk(Trunk):
+    "The head reads both layers, the first behind a cut."
+    def forward(self, x):
+        first = self.conv(x).relu()
+        return self.head((self.body(first.detach()).relu() + Cut.apply(first)).mean((2, 3)))
+
+
+class CutAttention(Attention):
+    "Gradients do not reach the weights."
+    def forward(self, t):
+        self.weights = self.by_hand(t)
+        return joined(Cut.apply(self.weights) @ split(self.v(t)))
+
+
+def raw_undefined_gradients():
+    "Where a network says that there is no gradient, there is no map, or one without it."
+    words = ['gradient', 'depend']
+    net, x = own(CutTrunk)
+    refused(words, 'a map of what has no gradient', heatmaps, net, x, 'gradcam', 1, layer='conv')
+    same(heatmaps(net, x, 'gradcam', 1, layer='body'), right_gradcam(net, x, 'body'), 'gradcam')
+    found = value_or_sentence(words, heatmaps, net, x, 'gradcam', 1)
+    if found is not None: same(found, right_gradcam(net, x, found.layer), found.layer)
+    model, x = own(partial(Vit, attention=CutAttention, **CLASS_FIRST))
+    for method in ('relevance', 'gradrollout', 'legrad'):
+        found = value_or_sentence(words, heatmaps, model, x, method, 1)
+        assert found is None or torch.isfinite(found).all(), f'{method} is {found}'
+    model(x)
+    right = rolled([w.detach() for w in weights_of(model)])[:, 0, 1:].unflatten(1, GRID)
+    same(heatmaps(model, x, 'rollout', 1), right, 'rollout')
+    timm_model, x = from_timm('vit_tiny_patch16_224', img_size=64, depth=2)
+    timm_model.blocks[1].norm1.register_forward_hook(lambda m, args, out: Cut.apply(out))
+    for method in ('relevance', 'gradcam'):
+        found = value_or_sentence(words, heatmaps, timm_model, x, method, 1)
+        assert found is None or torch.isfinite(found).all(), f'{method} is {found}'
+
+
+def deletion_of(
+    *args, **kwargs, # as `faithfulness` takes them
+) -> float: # of the first row
+    "The mean of what is asked for."
+    table = faithfulness(*args, **{'controls': False, 'metrics': 'deletion', **kwargs})
+    return table['deletion', 'mean'].iloc[0]
+
+
+def raw_targets_of_faithfulness():
+    "A class is given in many ways; one that is not there is named in a sentence."
+    for net, x in two_networks():
+        pred = net(x).argmax(1)
+        given = [(1, [1, 1]), ('pred', pred), (None, pred), ([3, 0], [3, 0]), ((3, 0), [3, 0]),
+                 (np.array([3, 0]), [3, 0]), (np.int64(2), [2, 2]), (torch.tensor(2), [2, 2]),
+                 (torch.tensor([3, 0]), [3, 0]), (torch.tensor([3, 0]).int(), [3, 0])]
+        for target, classes in given:
+            share = softmax_share(net, torch.as_tensor(classes))
+            right = right_deletion(share, x, maps_of(0)(net, x, 0))
+            near(deletion_of(net, x, [maps_of(0)], target=target), right, f'target={target!r}')
+        for target in (5, [0, 5], -1, torch.tensor([0, 9])):
+            refused('does not exist', f'target={target}', deletion_of, net, x, [maps_of(0)],
+                    target=target)
+        for target in ([0, 1, 2], 1.5, True, 'cat', 'targ', torch.tensor([.5, 1.])):
+            refused(['target', 'class', 'labels'], f'target={target}', deletion_of, net, x,
+                    [maps_of(0)], target=target)
+
+
+def raw_names_and_lists_of_faithfulness():
+    "A name stands for a list of one, a module for its name; pictures may be an array."
+    for net, x in two_networks():
+        name = '0' if isinstance(net, nn.Sequential) else 'layer3'
+        right = deletion_of(net, x, ['gradcam'], target=torch.tensor([1, 2]), layer=name)
+        layer = net.get_submodule(name)
+        for method, pictures_, layer_ in (('gradcam', x, name), (('gradcam',), x, layer),
+                                          ('gradcam', x.numpy(), layer), (['gradcam'], [x], layer),
+                                          (['gradcam'], [x[:1], x[1:]], [layer])):
+            found = deletion_of(net, pictures_, method, target=torch.tensor([1, 2]), layer=layer_)
+            near(found, right, f'{method} at {type(layer_).__name__}', 1e-6)
+        whole = faithfulness(net, x, maps_of(0), ('deletion', 'insertion'), layer=layer)
+        assert list(whole.index) == ['maps', 'untrained', 'random', 'centre', 'colour']
+        for metrics in ('nothing', [], ()):
+            refused('etrics', f'metrics={metrics}', faithfulness, net, x, ['gradcam'], metrics)
+        refused('method', 'no method', faithfulness, net, x, [])
+        refused(["'no'", 'no'], 'no layer', faithfulness, net, x, ['gradcam'], layer='no')
+        refused('tensor', 'whole numbers', faithfulness, net, x.byte(), ['gradcam'])
+        refused('tensor', 'one picture', faithfulness, net, x[0], ['gradcam'])
+
+
+def raw_faithfulness_of_hugging_face():
+    "Scores in `logits` are scores."
+    for kind in ('ViT', 'SegFormer'):
+        model, x = from_hugging_face(*HUGGING_FACE[kind])
+        def share(pictures_, net=model): return net(pictures_).logits.softmax(1)[:, 2]
+        right = right_deletion(share, x, maps_of(0)(model, x, 0))
+        near(deletion_of(model, x, [maps_of(0)], target=2), right, f'the deletion of {kind}')
+        faithfulness(model, x, ['rollout' if kind == 'ViT' else 'gradcam'], ['deletion'], target=2)
+
+
+def raw_faithfulness_of_learners():
+    "Names of classes, lists of files, a folder, and the labels of a DataLoader."
+    learn = READINGS['classes'].learner()
+    net, x, method = learn.model, pictures(), [maps_of(0)]
+    true = torch.tensor([NAMES.index(class_of(path)) for path in files()])
+    def right(classes, x=x): return right_deletion(softmax_share(net, classes), x, maps_of(0)(net, x, 0))
+    cat, labels = right(torch.full((10,), 2)), right(true)
+    near(deletion_of(learn, x, method, target='cat'), cat, 'the deletion of cats')
+    given = [files(), L(files()), [str(path) for path in files()], tuple(files())]
+    for paths in given:
+        near(deletion_of(learn, paths, method, target='cat'), cat, 'the deletion of files')
+        near(deletion_of(learn, paths, method, target='targ'), labels, 'the deletion of labels')
+    for dl in (learn.dls.valid, DataLoader(TensorDataset(x, true), 4)):
+        near(deletion_of(learn, dl, method, target='targ'), labels, 'the deletion of a DataLoader')
+        near(deletion_of(learn, dl, method, target='cat'), cat, 'the deletion of a DataLoader')
+    near(deletion_of(net, DataLoader(TensorDataset(x, true), 4), method, target='targ'), labels,
+         'the deletion of a model')
+    names = [NAMES[i] for i in true]
+    near(deletion_of(learn, x, method, target=names), labels, 'the deletion of names')
+    refused('cat', 'an unknown name', deletion_of, learn, x, method, target='cats')
+    refused('labels', 'labels of nobody', deletion_of, learn, x, method, target='targ')
+    refused('prepare', 'files for a model', deletion_of, net, files(), method) \
+        if False else refused('bare model', 'files', deletion_of, net, files(), method)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in files()[::-1]: (Path(folder)/path.name).write_bytes(path.read_bytes())
+        order = torch.tensor([files().index(path) for path in sorted(files())])
+        found = deletion_of(learn, folder, method, target='targ')
+        near(found, right(true[order], x[order]), 'the deletion of a folder')
+
+# Awkward uses
+
+
+def interpretation(
+    learn:Learner,
+) -> Interpretation:
+    "What a learner says of its pictures."
+    with learn.no_bar(): return Interpretation.from_learner(learn)
+
+
+def told(
+    interp:Interpretation,
+    *args, **kwargs, # as `plot_top_losses` takes them
+) -> str: # the words
+    "The words of the worst pictures."
+    with redirect_stdout(StringIO()):
+        return interp.plot_top_losses(*args, heatmap=True, method='rollout', **kwargs).alt
+
+
+def awkward_numbers_of_losses():
+    "More pictures than there are: all of them; none, or fewer: a sentence."
+    learn = READINGS['classes'].learner()
+    dls = array_dls(pictures(), torch.arange(10) % 5, valid=(pictures(), torch.arange(10) % 5), bs=4)
+    for interp in (interpretation(learn), interpretation(Learner(dls, learn.model, F.cross_entropy))):
+        losses = sorted(F.cross_entropy(learn.model(pictures()), torch.arange(10) % 5,
+                                        reduction='none').tolist(), reverse=True)
+        if interp.learn is learn: losses = sorted(interp.losses.tolist(), reverse=True)
+        for k, n in ((1, 1), (3, 3), (10, 10), (11, 10), (500, 10), ([0, 2], [0, 2])):
+            shown = re.findall(r'loss (\d+\.\d+)', told(interp, k))
+            right = losses[:n] if isinstance(n, int) else [losses[i] for i in n]
+            assert shown == [f'{v:.2f}' for v in right], f'k={k}: {shown}, not {right}'
+        smallest = re.findall(r'loss (\d+\.\d+)', told(interp, 99, largest=False))
+        assert smallest == [f'{v:.2f}' for v in losses[::-1]], f'the smallest losses: {smallest}'
+        for k in (0, -1, -11, [10], [-1], []): refused('k is a number', f'k={k}', told, interp, k)
+
+
+def awkward_targets():
+    "Arrays, tensors of one number and truths."
+    for net, x in two_networks():
+        layer = '0' if isinstance(net, nn.Sequential) else 'layer3'
+        (act,), out = outputs(net, x, layer)
+        for target, classes in ((np.array([2, 0]), [2, 0]), (torch.tensor(2), [2, 2]),
+                                (np.int64(1), [1, 1]), (torch.tensor([1, 2]).int(), [1, 2])):
+            score = out[torch.arange(2), torch.tensor(classes)].sum()
+            grad, = torch.autograd.grad(score, act, retain_graph=True)
+            right = (act*grad.mean((2, 3), keepdim=True)).sum(1).relu().detach()
+            same(heatmaps(net, x, 'gradcam', target, layer=layer), right, f'target {target!r}')
+        for target in (True, False): refused('class', 'a truth', heatmaps, net, x, 'gradcam', target)
+    learn = READINGS['classes'].learner()
+    for target, names in ((np.array([2, 0]), ['cat', 'ant']), (torch.tensor(2), ['cat']),
+                          (torch.tensor([2, 0]), ['cat', 'ant']), (np.int64(0), ['ant']),
+                          (np.array(2), ['cat']), ([torch.tensor(2), 'ant'], ['cat', 'ant'])):
+        titles = list(show_heatmap(learn, files()[0], target, 'rollout').maps)
+        asked = [title.split('"')[1] for title in titles]
+        assert asked == names, f'target {target!r} asks for {asked}'
+    refused('class', 'a truth', show_heatmap, learn, files()[0], True)
+    interp = interpretation(learn)
+    for target in (np.array([2]), torch.tensor(2), np.int64(2), [np.int64(2)]):
+        assert told(interp, 2, target=target).count('why "cat"') == 2, f'target {target!r}'
+    assert told(interp, 1, target=np.array([2, 0])).count('why ') >= 1
+    refused('class', 'a truth', told, interp, 2, target=True)
+
+
+def awkward_lists_of_methods():
+    "A list of one is one; of two it is refused in words."
+    learn = READINGS['classes'].learner()
+    right = show_heatmap(learn, files()[0], 2, 'rollout')
+    for method in (['rollout'], ('rollout',)):
+        found = show_heatmap(learn, files()[0], 2, method)
+        for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
+        assert found.alt == right.alt, found.alt
+    for kwargs in (dict(method=['gradcam', 'rollout']), dict(layer=['blocks.0', 'blocks.1'])):
+        refused('one method', f'{kwargs}', show_heatmap, learn, files()[0], 2, **kwargs)
+    right = show_heatmap(learn, files()[0], 2, 'gradcam', layer='blocks.0')
+    found = show_heatmap(learn, files()[0], 2, ['gradcam'], layer=[learn.model.blocks[0]])
+    for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
+
+
+def right_ablation(
+    net:nn.Module, # any network
+    x:Tensor, # its pictures
+    layer:str, # name
+) -> Tensor: # (bs, h, w)
+    "Channels weighted by the share of the score that is lost without them."
+    with torch.no_grad():
+        (act,), out = outputs(net, x, layer)
+        whole, lost = first_class(out), []
+        for i in range(act.shape[1]):
+            def off(module, args, out, i=i): return out.index_fill(1, torch.tensor([i]), 0)
+            hook = net.get_submodule(layer).register_forward_hook(off)
+            lost.append((whole - first_class(net(x)))/whole.abs())
+            hook.remove()
+        return (act*torch.stack(lost, 1)[..., None, None]).sum(1).relu()
+
+
+def awkward_precision_of_a_target():
+    "A model in float64 and a target function that answers in float32."
+    for net, x in [own(Trunk), from_torchvision(tv.resnet18, SIZE)]:
+        net.double()
+        layer = 'body' if isinstance(net, Trunk) else 'layer1'
+        right = right_ablation(net, x.double(), layer)
+        for x_ in (x, x.double()):
+            found = heatmaps(net, x_, 'ablationcam', lambda out: out[:, 1].float(), layer=layer)
+            close(found, right, .02, 'ablationcam')
+            found = heatmaps(net, x_, 'gradcam', lambda out: out[:, 1].float(), layer=layer)
+            close(found, right_gradcam(net, x.double(), layer), 1e-3, 'gradcam')
+    def score(out): return out[:, 1].float()
+    found = heatmaps(net, x[:1], 'scorecam', score, layer='layer1')
+    close(found, right_scorecam(net, x[:1].double(), 'layer1', first_class), 1e-3, 'scorecam')
+
+
+def awkward_kinds_of_pictures():
+    "Bytes, an item of a dataset, an array of large whole numbers: the same picture."
+    learn = READINGS['classes'].learner()
+    right = show_heatmap(learn, files()[0], 2, 'rollout')
+    pixels = np.asarray(Image.open(files()[0]))
+    for picture in (files()[0].read_bytes(), learn.dls.valid_ds[0], pixels, pixels.astype(np.int64),
+                    torch.tensor(pixels), torch.tensor(pixels).long(), str(files()[0]),
+                    pixels.astype(np.uint16), Image.open(files()[0])):
+        found = show_heatmap(learn, picture, 2, 'rollout')
+        for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
+        assert found.alt == right.alt and found.box == right.box, f'{type(picture)}: {found.alt}'
+        found = show_heatmap(learn.model, picture, 2, 'rollout', prepare=tensor_of)
+        for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
+
+
+def awkward_folders_and_lists():
+    "Each picture has its figure."
+    learn = READINGS['classes'].learner()
+    some = files()[:3]
+    right = [show_heatmap(learn, path, 2, 'rollout').alt for path in some]
+    for listed in (some, L(some), [str(path) for path in some], [Image.open(path) for path in some]):
+        found = [figure.alt for figure in show_heatmap(learn, listed, 2, 'rollout')]
+        assert found == right, f'{found}, not {right}'
+    with tempfile.TemporaryDirectory() as folder:
+        refused(folder, 'an empty folder', show_heatmap, learn, folder)
+        for path in some: (Path(folder)/path.name).write_bytes(path.read_bytes())
+        for kind in (str, Path):
+            found = show_heatmap(learn, kind(folder), 2, 'rollout')
+            assert [figure.alt for figure in found] == [alt for _, alt in sorted(zip(some, right))]
+            found = show_heatmap(learn.model, kind(folder), 2, 'rollout', prepare=tensor_of)
+            assert len(found) == 3, f'{len(found)} figures of three files'
+
+
+def awkward_options_of_others():
+    "matplotlib's options are refused, and the sentence names ours; an unknown one lists them."
+    learn, figure = READINGS['classes'].learner(), None
+    for option, ours in (('figsize', 'size='), ('cmap', 'colours='), ('ax', '.rgb'),
+                         ('title', 'target='), ('colour', 'colours')):
+        try: figure = show_heatmap(learn, files()[0], 2, 'rollout', **{option: (4, 4)})
+        except TypeError as e: assert ours in str(e) and repr(option) in str(e), str(e)
+        assert figure is None, f'{option} is taken, and nothing is said'
+
+
+class Flagged(Trunk):
+    "A flag adds a later stage, or leaves out the last one."
+    more = False
+
+    def __init__(self):
+        super().__init__()
+        self.later = nn.Conv2d(DIM, DIM, 3, 1, 1)
+
+    def forward(self, x):
+        x = self.body(self.conv(x).relu()).relu()
+        if self.more: x = self.later(x)
+        return self.head(x.mean((2, 3)))
+
+
+class FlaggedResNet(tv.ResNet):
+    "torchvision's, with a flag that leaves out its last stage."
+    more = True
+
+    def __init__(self, num_classes):
+        super().__init__(tv.resnet.BasicBlock, [1, 1, 1, 1], num_classes)
+        self.fc = nn.LazyLinear(num_classes)
+        self.wide = nn.Conv2d(256, 512, 1)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))))
+        x = self.layer4(x) if self.more else self.wide(x)
+        return x.mean((2, 3)) @ self.columns
+
+
+    @property
+    def columns(self): return torch.linspace(-1, 1, 512*CLASSES).view(512, CLASSES).sin()
+
+
+def awkward_flags():
+    "The layer that is chosen by default follows a model that runs otherwise."
+    flagged, x = own(Flagged)
+    resnet, y = made(partial(FlaggedResNet, CLASSES), (64, 96))
+    for net, x, layers in ((flagged, x, {False: 'body', True: 'later'}),
+                           (resnet, y, {True: 'layer4', False: 'wide'})):
+        for more in (net.more, not net.more, net.more):
+            net.more = more
+            found = heatmaps(net, x, 'gradcam', 1)
+            assert found.layer.startswith(layers[more]), f'{found.layer}, not {layers[more]}'
+            same(found, right_gradcam(net, x, found.layer), found.layer)
+
+
+def check_sight(
+    sight, # as `see` gives it
+    what:str, # in words
+):
+    "Pixels that a model saw are those of the original at the same place."
+    x = sight.xb[0].mean(0).numpy()
+    x = 255*x if x.max() <= 1 else x
+    rgb, (x0, y0, x1, y1) = sight.rgb.mean(-1), sight.box
+    rows, cols = (np.arange(n) + .5 for n in x.shape)
+    at_y = (y0 + rows/x.shape[0]*(y1 - y0)).astype(int)
+    at_x = (x0 + cols/x.shape[1]*(x1 - x0)).astype(int)
+    ok_y, ok_x = ((0 <= at) & (at < n) for at, n in zip((at_y, at_x), rgb.shape))
+    seen, drawn = x[ok_y][:, ok_x], rgb[at_y[ok_y]][:, at_x[ok_x]]
+    off = np.corrcoef(seen.ravel(), drawn.ravel())[0, 1]
+    assert off > .9, f'{what}: what was seen and what is drawn are alike by {off:.2f}'
+    share = (ok_y.mean()*ok_x.mean(), (y1 - y0)*(x1 - x0)/rgb.size)
+    return share
+
+
+def awkward_reflected_margins():
+    "fastai's default fills a margin with the picture's mirror image, which is no picture."
+    folder = Path(TEMPORARY.name)
+    wide, tall = folder/'mirror_wide.png', folder/'mirror_tall.png'
+    for path, shape in ((wide, (96, 48, (8, 8))), (tall, (48, 96, (8, 80)))):
+        Image.fromarray(spotted(*shape)).save(path)
+    for mode in ('reflection', 'border', 'zeros'):
+        learn = spot_learner([wide, tall], item_tfms=Resize(64, 'pad', mode))
+        for path, place in ((wide, 'upper left'), (tall, 'lower left')):
+            sight = see(learn, path)
+            check_sight(sight, f'{mode} of {path.name}')
+            figure = show_heatmap(learn, path, 0)
+            if mode == 'zeros' or sight.rgb.shape[0] != sight.rgb.shape[1]:
+                assert np.allclose(sight.box, (0, -24, 96, 72) if path is wide else (-24, 0, 72, 96),
+                                   atol=1.5), f'{mode}: {path.name} at {sight.box}'
+                assert f'the peak lies {place}' in figure.alt, f'{mode}: {figure.alt}'
+
+
+def awkward_checkpoints():
+    "A checkpoint from before, loaded in part, brings all weights it has; one from after, too."
+    row = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(),
+                        nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(),
+                        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+    for make, size in ((lambda: copy.deepcopy(row), SIZE), (partial(tv.resnet18, num_classes=5), 64),
+                       (partial(timm.create_model, 'resnet10t', num_classes=5), 64)):
+        plain_net, x = made(make, size)
+        right = plain_net(x).detach()
+        for attention in ('se', 'cbam', 'self'):
+            torch.manual_seed(1)
+            net = add_attention(make().eval(), attention, verbose=False)
+            found = net.load_state_dict(plain_net.state_dict(), strict=False)
+            assert not found.unexpected_keys, f'left out: {found.unexpected_keys[:3]}'
+            lost = [k for k in found.missing_keys if 'attention' not in k]
+            assert not lost, f'{lost[:3]} are not filled'
+            same(net(x).detach(), right, f'the answer of a checkpoint with {attention}')
+            for p in net.parameters(): p.data.add_(.01*torch.randn_like(p))
+            other = add_attention(make().eval(), attention, verbose=False)
+            other.load_state_dict(net.state_dict())
+            same(other(x).detach(), net(x).detach(), 'the answer of its own checkpoint')
+
+
+def awkward_arrays_in_top_losses():
+    "Pictures that are no files: `array_dls` and its names, and the order of the losses."
+    net, y = speaking(CLASSES), torch.arange(10) % 5
+    for vocab in (NAMES, None):
+        dls = array_dls(pictures(), y, valid=(pictures(), y), bs=3, vocab=vocab)
+        learn = Learner(dls, net, loss_func=nn.CrossEntropyLoss())
+        with torch.no_grad(): out = net(pictures())
+        losses = F.cross_entropy(out, y, reduction='none')
+        words = told(interpretation(learn), 4)
+        for i in losses.topk(4).indices.tolist():
+            names = vocab or list('01234')
+            true, said = names[y[i]], names[out[i].argmax()]
+            word = (true if true == said else f'{true}, read as {said}') + f', loss {losses[i]:.2f}'
+            assert word in words, f'{word!r} is not in {words!r}'
+
+
+def awkward_beginnings_of_captions():
+    "A beginning that is too long is refused; one that just fits is not cut."
+    torch.manual_seed(0)
+    model, x = captioner(AdditiveLook(16, DIM)), torch.randn(1, 3, 16, 24) # of 5 words
+    for beam in (1, 3):
+        for begin in ([4], [4, 5, 6], [4, 5, 6, 7, 8]):
+            for words, logp in say(model, x, beam, begin):
+                assert words[:len(begin)] == begin, f'{words} does not begin with {begin}'
+                said = torch.tensor([[START, *words]])
+                with torch.no_grad(): scores = model(x, said)[0].log_softmax(-1)[0]
+                near(logp, scores[torch.arange(len(words)), said[0, 1:]].sum(), 'its logarithm')
+        for begin in ([4]*6, [4]*50): refused('at most 5', 'too long', say, model, x, beam, begin)
+        refused('end', 'a beginning with an end', say, model, x, beam, [4, END, 5])
+    dls = scene_dls(n=8, size=24, task='caption', bs=4, num_workers=0)
+    learn = caption_learner(dls, hidden=16)
+    picture = dls.valid_ds[0][0]
+    length, word = learn.model.length, list(dls.vocab)[5]
+    said = learn.predict(picture, begin=[word]*length)
+    assert said.words == [word]*length, f'{said.words} for {length} times {word}'
+    refused(f'at most {length}', 'too long', learn.predict, picture, begin=[word]*(length + 1))
+
+
+def awkward_sentences_that_cannot_be_said():
+    "Every sentence has a probability, and is found as by a search of all."
+    def table(seed):
+        scores = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed))
+        scores[torch.rand(6, 6, generator=torch.Generator().manual_seed(seed)) < .5] = -torch.inf
+        scores[:, 4] = 0. # something can always be said
+        return scores.log_softmax(1)
+    def every(logs, length, words=(), total=0., last=START): # pairs (words, logarithm)
+        if len(words) == length or last == END:
+            yield list(words), total
+            return
+        for word, p in enumerate(logs[last].tolist()):
+            if p > -math.inf: yield from every(logs, length, (*words, word), total + p, word)
+    for seed in range(6):
+        logs = table(seed)
+        def step(words, state, logs=logs): return logs[words], state
+        right = sorted(every(logs, 3), key=lambda found: -found[1])
+        found = beam_search(step, (torch.zeros(1, 1),), 300, 3)
+        assert all(p > -math.inf for _, p in found), f'a sentence that cannot be said: {found[-1]}'
+        assert len(found) == len(right), f'{len(found)} sentences of {len(right)}'
+        for (_, p), (_, q) in zip(found, right): near(p, q, 'a logarithm', 1e-4)
+        impossible = int((logs[START] == -torch.inf).nonzero()[0])
+        refused('probability 0', 'what cannot be said', beam_search, step, (torch.zeros(1, 1),), 2, 3,
+                [impossible])
+    def silent(words, state): return torch.full((len(words), 6), -torch.inf), state
+    refused('probability 0', 'what cannot be said', beam_search, silent, (torch.zeros(1, 1),), 2, 3)
+
+
+def check_heatmap_explorer(
+    explorer, # of a network without attention
+    names:list, # of its likeliest classes, in their order
+):
+    "It asks for the likeliest classes, in several ways and at several layers."
+    keys = [part['key'] for part in explorer.record['maps']]
+    axes = explorer.record['axes']
+    assert type(explorer).__name__ == 'HeatmapExplorer' and len(axes) == 3, f'{axes}'
+    asked = list(dict.fromkeys(key[0].split('"')[1] for key in keys))
+    assert asked == names, f'{asked} are asked for, not {names}'
+    assert len({key[1] for key in keys}) > 1 and len({key[2] for key in keys}) > 1, f'{keys[:4]}'
+    assert len(keys) == len({tuple(key) for key in keys}), 'a map is there twice'
+    assert explorer.html() and explorer.caption
+    explorer.close()
+
+
+def awkward_explorers_without_attention():
+    "`explore` opens heatmaps of the likeliest classes."
+    for net, x in [own(Trunk), from_torchvision(tv.resnet18, SIZE),
+                   from_timm('convnext_atto', size=(64, 96))]:
+        with torch.no_grad(): best = net(x[:1])[0].topk(4).indices.tolist()
+        check_heatmap_explorer(explore(net, x[0]), [f'class {i}' for i in best])
+        check_heatmap_explorer(explore(net, x[0], names=NAMES), [NAMES[i] for i in best])
+    learn = picture_learner(own(Trunk)[0], nn.CrossEntropyLoss())
+    with torch.no_grad(): best = learn.model.eval()(pictures()[:1])[0].topk(4).indices.tolist()
+    explorer = explore(learn, files()[0])
+    check_heatmap_explorer(explorer, [NAMES[i] for i in best])
 
 # All of them
 

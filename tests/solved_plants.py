@@ -4,9 +4,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]/'tools'))
 
-from run_nbs import ROOT, heard, unsolved
-
 from attn_course import exercise
+from run_nbs import ROOT, heard, unsolved
 
 
 def main() -> int: # exit status
