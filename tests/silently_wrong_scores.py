@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path
@@ -52,6 +52,7 @@ from attn_course.all import (
     beam_search,
     caption_learner,
     capture,
+    describe_map,
     explore,
     faithfulness,
     heatmaps,
@@ -60,8 +61,8 @@ from attn_course.all import (
     removal,
     say,
     scene_dls,
-    segment_score,
     see,
+    segment_score,
     show_heatmap,
     word_maps,
 )
@@ -106,6 +107,8 @@ from silently_wrong import (
 
 NAMES = ['ant', 'bee', 'cat', 'dog', 'elk']
 
+drawn_small = partial(show_heatmap, size=.5)
+
 # Networks, pictures and learners
 
 
@@ -139,7 +142,11 @@ def files() -> list: # of paths
     return paths
 
 
-def class_of(path): return path.name.split('_')[0] # of a file
+def class_of(
+    path:Path,
+) -> str:
+    "Which class a file shows."
+    return path.name.split('_')[0]
 
 
 def tensor_of(
@@ -400,11 +407,11 @@ class Idle(nn.Module):
 def check_moves(
     learn:Learner, # perhaps with attention
     *args, **kwargs, # what `add_attention` gets besides
-):
+) -> bool: # is it there?
     "What is said to be there runs, and its weights move in training; or a sentence says no."
     learn = value_or_sentence(['never runs', 'No place'], add_attention, learn, *args,
                               verbose=False, **kwargs)
-    if learn is None: return
+    if learn is None: return False
     ran, places = set(), attention_places(learn)
     before = {name: [p.detach().clone() for p in m.parameters()] for name, m in places.items()}
     for name, m in places.items(): m.register_forward_hook(lambda *_, name=name: ran.add(name))
@@ -413,23 +420,26 @@ def check_moves(
     for name, m in places.items():
         moved = any(not torch.equal(p, q) for p, q in zip(m.parameters(), before[name]))
         assert moved, f'the attention behind {name} did not move'
+    return True
 
 
 def fault_09_attention_that_never_runs():
     "It is put where something runs, and trains there, or it is refused."
     for attention in ('cbam', 'se', 'self'):
         torch.manual_seed(0)
-        check_moves(picture_learner(Idle(), nn.CrossEntropyLoss()), attention)
+        learn = picture_learner(Idle(), nn.CrossEntropyLoss())
+        assert check_moves(learn, attention), f'{attention} has a place, and is refused'
     learn = picture_learner(Idle(), nn.CrossEntropyLoss())
     refused('never runs', 'attention in an idle branch', add_attention, learn, 'se', 'idle.*')
-    check_moves(learn, 'se', 'used.*')
+    assert check_moves(learn, 'se', 'used.*'), 'a place that runs is refused'
     refused('never runs', 'attention in an idle branch', add_attention, Idle(), 'se', 'idle.2')
     dls = picture_learner(Idle(), nn.CrossEntropyLoss()).dls
-    for attention in ('cbam', 'self'):
+    for where in (None, 'model.stages.3', 'model.head.last_conv'):
         torch.manual_seed(0)
         learn = vision_learner(dls, 'hgnetv2_b0', pretrained=False, normalize=False,
                                loss_func=nn.CrossEntropyLoss())
-        check_moves(learn, attention)
+        there = check_moves(learn, 'cbam', where)
+        assert there or where != 'model.stages.3', 'a stage that runs is refused'
 
 # Shares
 
@@ -451,17 +461,24 @@ class Reading:
         return learn
 
 
-def several_labels(path): return [class_of(path), NAMES[path.stat().st_size % 5]] # of a file
+def several_labels(path:Path) -> list: # of str
+    "Which classes a file shows."
+    return [class_of(path), NAMES[path.stat().st_size % 5]]
 
 
-def one_of_two(path): return 'no' if class_of(path) < 'cat' else 'yes' # of a file
+def one_of_two(path:Path) -> str:
+    "Does a file show a late class?"
+    return 'no' if class_of(path) < 'cat' else 'yes'
 
 
-def binary(out, y): # a loss as people write it
+def binary(out:Tensor, y:Tensor) -> Tensor: # (bs, 1), (bs,)
+    "A loss as people write it."
     return F.binary_cross_entropy_with_logits(out[:, 0], y.float())
 
 
-def rows_softmax(outs): return outs.softmax(1)
+def rows_softmax(outs:Tensor) -> Tensor: # (bs, classes)
+    "Shares that sum to 1."
+    return outs.softmax(1)
 
 
 LABELS, TWO = (MultiCategoryBlock, several_labels), (CategoryBlock, one_of_two)
@@ -519,21 +536,48 @@ def fault_10_shares_in_titles():
     for what, reading in READINGS.items():
         learn = reading.learner()
         with torch.no_grad(): right = reading.shares(learn.model(pictures()[:1]))[0]
-        figure = show_heatmap(learn, files()[0], list(range(len(right))), 'rollout')
+        figure = drawn_small(learn, files()[0], list(range(len(right))), 'rollout')
         for title, name, p in zip(figure.maps, reading.names, right, strict=True):
             assert f'"{name}"' in title, f'{title} asks for another class than {name}'
             near(last_number(title), p, f'the share in {title!r} of {what}', .006)
-        explorer = explore(learn, files()[0])
+        explorer = explore(learn, files()[0], ahead=False)
         said = dict(explorer.answers[''])
         explorer.close()
         for name, p in zip(reading.names, right): near(said[name], p, f'{name} of {what}')
     net = speaking(1)
-    figure = show_heatmap(net, files()[0], 0, 'rollout', prepare=tensor_of)
+    figure = drawn_small(net, files()[0], 0, 'rollout', prepare=tensor_of)
     title, = figure.maps
     with torch.no_grad(): near(last_number(title), net(pictures()[:1]), title, .006)
-    explorer = explore(net, pictures()[0])
+    explorer = explore(net, pictures()[0], ahead=False)
     assert not explorer.answers, f'a number is no share: {explorer.answers}'
     explorer.close()
+
+def soft(out:Tensor, y:Tensor) -> Tensor: # (bs, classes) each
+    "Cross-entropy with shares as targets."
+    return -(y*out.log_softmax(1)).sum(1).mean()
+
+
+def one_hot(path:Path) -> list: # of floats
+    "Which class a file shows, as shares."
+    return [float(name == class_of(path)) for name in NAMES]
+
+
+UNUSUAL = {
+    'shares as targets': Reading(soft, 5, rows_softmax, (RegressionBlock, one_hot)),
+    'classes of no weight': Reading(nn.CrossEntropyLoss(weight=torch.tensor([0., 0, 1, 1, 1])), 5,
+                                    rows_softmax)}
+
+
+def fault_10_unusual_losses():
+    "A loss with shares as targets, or one that does not count some classes, reads scores, too."
+    for what, reading in UNUSUAL.items():
+        learn = reading.learner()
+        with torch.no_grad(): right = reading.shares(learn.model(pictures()))
+        titles = list(drawn_small(learn, files()[0], list(range(5)), 'rollout').maps)
+        for title, p in zip(titles, right[0], strict=True):
+            assert '.' in title, f'{title!r} tells no share of {what}'
+            near(last_number(title), p, f'the share in {title!r} of {what}', .006)
+        check_shares(what, learn, right, reading.shares)
 
 # Maps of nothing, and nothing left of a picture
 
@@ -579,11 +623,16 @@ def fault_14_maps_of_zeros():
 # Whoever changes weights, whoever watches
 
 
-def flipped(w): return w.flip(-1) # weights (bs, heads, queries, keys); rows still sum to 1
+def flipped(w:Tensor) -> Tensor: # (bs, heads, queries, keys)
+    "Weights for other keys; rows still sum to 1."
+    return w.flip(-1)
 
 
-def heads_off(w): # (bs, heads, queries, keys)
-    return torch.stack([torch.zeros_like(h) if i in (0, 2) else h for i, h in enumerate(w.unbind(1))], 1)
+def heads_off(w:Tensor) -> Tensor: # (bs, heads, queries, keys)
+    "Without the heads 0 and 2."
+    on = torch.ones(w.shape[1])
+    on[[0, 2]] = 0
+    return w*on[:, None, None]
 
 
 def attending(
@@ -745,6 +794,26 @@ def fault_16_two_attentions_in_one_look():
     for kind in (TwiceLooking, SameLooking, ByHandLooking): check_looks(kind(16, DIM))
 
 
+class Asking(TwiceLooking):
+    "Places attend among themselves before the look."
+    def forward(self, state, places):
+        places = self.second(places, places, places, need_weights=False)[0]
+        return self.asked(self.first, self.query(state)[:, None], places)[:, 0], None
+
+
+def fault_16_places_that_attend_among_themselves():
+    "They are no look of a word: its maps are those of what the word asked, or a sentence says no."
+    for heads in (4, 2):
+        look, x, captions = Asking(16, DIM, heads), torch.randn(2, 3, 16, 24), torch.arange(3, 9)
+        model, captions = captioner(look), captions.expand(2, -1)
+        found = value_or_sentence('look', word_maps, model, x, captions)
+        if found is None: continue
+        look.found.clear()
+        with torch.no_grad(): model(x, captions)
+        right = torch.stack([w[:, :, 0] for w in look.found], 1).unflatten(3, GRID)
+        same(found[0], right, 'the maps of words')
+
+
 def fault_16_two_attentions_of_other_heads():
     "They may have another number of heads."
     for heads in (2, 1): check_looks(TwiceLooking(16, DIM, heads))
@@ -897,10 +966,14 @@ def fault_17_hooks_of_a_thread_that_goes():
 # Losses of plain PyTorch, and regression
 
 
-def number_of(path): return float(NAMES.index(class_of(path))) # of a file
+def number_of(path:Path) -> float:
+    "How large something is that a file shows."
+    return float(NAMES.index(class_of(path)))
 
 
-def points_of(path): return [number_of(path), 1., 2., 3.] # of a file
+def points_of(path:Path) -> list: # of float
+    "Where two points lie."
+    return [number_of(path), 1., 2., 3.]
 
 
 PLAIN = {'classes': READINGS['classes'], 'classes, function': READINGS['classes, function'],
@@ -930,11 +1003,12 @@ def fault_21_plain_losses_in_top_losses():
         words = right_words(reading, shares, files())
         with learn.no_bar(): interp = Interpretation.from_learner(learn)
         with redirect_stdout(StringIO()):
-            figure = interp.plot_top_losses(10, heatmap=True, method='rollout')
+            figure = interp.plot_top_losses(
+                10, heatmap=True, method='rollout', size=.5)
         assert '[' not in figure.alt, f'a list in the words of {what}: {figure.alt}'
         for word, row in zip(words, shares):
             asked = f'why "{NAMES[row.argmax()]}"? ' + f'{row.max():.2f}'.lstrip('0')
-            shown = [part for part in figure.alt.split(';' if reading.targets is not LABELS else '; ')
+            shown = [part for part in figure.alt.split('; ')
                      if f' {word}, loss ' in f' {part}' and asked in part]
             assert shown, f'{word!r} and {asked!r} are not told of {what}: {figure.alt}'
 
@@ -945,7 +1019,8 @@ def fault_21_plain_losses_in_results():
         learn = reading.learner()
         with torch.no_grad(): shares = reading.shares(learn.model(pictures()))
         with redirect_stdout(StringIO()), learn.no_bar():
-            figure = learn.show_results(heatmap=True, method='rollout', shuffle=False)
+            figure = learn.show_results(
+                heatmap=True, method='rollout', shuffle=False, size=.5)
         for word in right_words(reading, shares[:5], files()[:5]):
             assert word in figure.alt and '[' not in figure.alt, f'{word!r} is not in {figure.alt}'
 
@@ -961,16 +1036,16 @@ def fault_21_regression():
         learn = picture_learner(speaking(columns), loss, RegressionBlock, label)
         learn.model.eval()
         with torch.no_grad(): right = learn.model(pictures()[:1])[0]
-        figure = show_heatmap(learn, files()[0], list(range(columns)), 'rollout')
+        figure = drawn_small(learn, files()[0], list(range(columns)), 'rollout')
         for i, (title, number) in enumerate(zip(figure.maps, right, strict=True)):
             near(last_number(title), number, title, .006*max(1, abs(float(number))))
             assert 'class' not in title and '"' not in title, f'{title} for a regression'
             assert columns == 1 or str(i) in title, f'which number does {title} mean?'
-        explorer = explore(learn, files()[0])
+        explorer = explore(learn, files()[0], ahead=False)
         assert not explorer.answers, f'numbers are no shares: {explorer.answers}'
         explorer.close()
         with learn.no_bar(): interp = Interpretation.from_learner(learn)
-        found = value_or_sentence('target= function', interp.plot_top_losses, 2, heatmap=True)
+        found = value_or_sentence('target= function', interp.plot_top_losses, 2, heatmap=True, size=.5)
         assert found is None or 'class' not in found.alt, f'{found and found.alt}'
 
 # Pictures as they are seen
@@ -1035,17 +1110,21 @@ def check_turned(
     prepare=None, # for a model
 ):
     "Box, drawing and words are those of the upright picture."
-    sight, (height, width) = see(model, path, prepare), upright.shape[:2]
+    for other in (path.read_bytes(), Image.open(path)):
+        sight = see(model, other, prepare)
+        off = np.abs(sight.upright(sight.rgb).astype(int) - upright).mean()
+        assert off < 6, f'{path.name} as {type(other).__name__} is drawn turned: {off:.0f} apart'
+    sight = see(model, path, prepare)
     rgb = sight.upright(sight.rgb)
     off = np.abs(rgb.astype(int) - upright).mean()
     assert off < 6, f'{path.name} is drawn turned: {off:.0f} apart'
-    w, h = sight.rgb.shape[1::-1]
+    w, h = sight.rgb.shape[1::-1] # as it is stored
     assert np.allclose(sight.box, (0, 0, w, h), atol=1), f'the part of {path.name}: {sight.box}'
-    figure = show_heatmap(model, path, 0, prepare=prepare)
+    figure = drawn_small(model, path, 0, prepare=prepare)
     (m,), where = figure.maps.values(), brightest(upright)
     found = brightest(sight.upright_map(np.asarray(m)))
     assert np.allclose(found, where, atol=.13), f'the map of {path.name} at {found}, not {where}'
-    original, drawn = sight_overlays(sight, [np.asarray(m)], height)
+    original, drawn = sight_overlays(sight, [np.asarray(m)], len(upright))
     assert np.allclose(brightest(original), where, atol=.05), f'{path.name} is drawn turned'
     colour = (drawn.max(-1).astype(int) - drawn.min(-1)) # where a map is drawn
     assert np.allclose(brightest(colour), where, atol=.13), f'the map of {path.name} is turned'
@@ -1068,31 +1147,39 @@ def fault_22_pictures_with_an_orientation():
             check_turned(Bright(), path, upright, tensor_of)
 
 
-def resized(img, size=(48, 64)): return tensor_of(img.resize(size)) # of a Pillow picture
-
-
+LEFT_RIGHT = Image.Transpose.FLIP_LEFT_RIGHT
 RNG = torch.Generator().manual_seed(0)
 
 
-def by_torch(img):
-    return resized(img if torch.rand(1) < .5 else img.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+def resized(img:Image.Image) -> Tensor: # (3, 64, 48)
+    "A picture of another size, as a network gets it."
+    return tensor_of(img.resize((48, 64)))
 
 
-def by_python(img):
-    return resized(img if random.random() < .5 else img.transpose(Image.Transpose.FLIP_TOP_BOTTOM))
+def by_torch(img:Image.Image) -> Tensor:
+    "Flipped now and then."
+    return resized(img if torch.rand(1) < .5 else img.transpose(LEFT_RIGHT))
 
 
-def by_numpy(img):
+def by_python(img:Image.Image) -> Tensor:
+    "Flipped now and then by Python's numbers."
+    return resized(img if random.random() < .5 else img.transpose(LEFT_RIGHT))
+
+
+def by_numpy(img:Image.Image) -> Tensor:
+    "A part, chosen by numpy's numbers."
     x, y = np.random.randint(0, 40), np.random.randint(0, 24)
     return resized(img.crop((x, y, x + 72, y + 48)))
 
 
-def by_its_own(img):
-    flipped = torch.rand(1, generator=RNG) < .5
-    return resized(img.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else img)
+def by_its_own(img:Image.Image) -> Tensor:
+    "Flipped now and then by numbers of its own."
+    flip = torch.rand(1, generator=RNG) < .5
+    return resized(img.transpose(LEFT_RIGHT) if flip else img)
 
 
-def crop_by_its_own(img):
+def crop_by_its_own(img:Image.Image) -> Tensor:
+    "A part, chosen by numbers of its own."
     x, y = (int(torch.randint(0, n, (1,), generator=RNG)) for n in (40, 24))
     return resized(img.crop((x, y, x + 72, y + 48)))
 
@@ -1115,15 +1202,17 @@ def fault_23_random_pipelines():
             found = (x0 + x*(x1 - x0))/drawn.shape[1], (y0 + y*(y1 - y0))/drawn.shape[0]
             assert np.allclose(found, (u, v), atol=.03), \
                 f'{prepare}: a spot at {(u, v)} is drawn at {found}'
-            figure = show_heatmap(Bright(), picture, 0, prepare=prepare)
+            figure = drawn_small(Bright(), picture, 0, prepare=prepare) if seed < 2 else sight
             assert figure.box, 'nothing is said of the part that was seen'
 
 
-def padded(img): # with a margin as wide as half of the picture above and below
+def padded(img:Image.Image) -> Tensor: # (3, 64, 64)
+    "With a margin above and below."
     return tensor_of(ImageOps.expand(img.resize((64, 32)), (0, 16), 0))
 
 
-def padded_at_left(img):
+def padded_at_left(img:Image.Image) -> Tensor: # (3, 64, 64)
+    "With a margin at the left."
     return tensor_of(ImageOps.expand(img.resize((32, 64)), (32, 0, 0, 0), 0))
 
 
@@ -1143,17 +1232,18 @@ def check_padded(
 
 def fault_24_words_for_padded_pictures():
     "Place and percentage are those of the picture."
-    folder, rows, cols = Path(TEMPORARY.name), (slice(2, 6), slice(None)), (slice(None), slice(4, 8))
+    folder, rows = Path(TEMPORARY.name), (slice(2, 6), slice(None))
+    cols = slice(None), slice(4, 8)
     wide, tall = folder/'wide.png', folder/'tall.png'
     for path, shape in ((wide, (64, 32, (8, 0))), (tall, (32, 64, (8, 56)))):
         Image.fromarray(spotted(*shape)).save(path)
     for net, path, prepare, part, place in (
         (Bright(), wide, padded, rows, 'upper left'),
         (Bright(), tall, padded_at_left, cols, 'lower left'),
-    ): check_padded(show_heatmap(net, path, 0, prepare=prepare), part, place)
+    ): check_padded(drawn_small(net, path, 0, prepare=prepare), part, place)
     learn = spot_learner([wide, tall], item_tfms=Resize(64, 'pad', 'zeros'))
-    check_padded(show_heatmap(learn, wide, 0), rows, 'upper left')
-    check_padded(show_heatmap(learn, tall, 0), (slice(None), slice(2, 6)), 'lower left')
+    check_padded(drawn_small(learn, wide, 0), rows, 'upper left')
+    check_padded(drawn_small(learn, tall, 0), (slice(None), slice(2, 6)), 'lower left')
 
 
 def fault_25_masks_of_one_channel():
@@ -1218,13 +1308,13 @@ def raw_half_and_double():
         out = model(x)
         right = right_maps(weights_of(model), first_class(out), model.read, model.patches)
         right['legrad'] = right_legrad(model, x)
-        explorer = explore(model, x[0])
+        explorer = explore(model, x[0], ahead=False)
         before = dict(explorer.answers[''])
         explorer.close()
         model.to(dtype)
         for method, map_ in right.items():
             close(heatmaps(model, x, method, 1), map_, most, f'{method} in {dtype}')
-        explorer = explore(model, x[0])
+        explorer = explore(model, x[0], ahead=False)
         assert len(explorer.record['layers']) == 2
         for name, p in explorer.answers['']: near(p, before[name], f'{name} in {dtype}', most)
         explorer.close()
@@ -1252,43 +1342,66 @@ class Inferring(Vit):
     def forward(self, x): return super().forward(x)
 
 
+def check_in_inference_mode(
+    ask, # function without arguments: a map
+    right:Tensor, # the map
+    what:str, # in words
+):
+    "The right map, or a sentence."
+    with torch.inference_mode(): found = value_or_sentence(['inference', 'gradient'], ask)
+    if found is not None: same(found, right, f'{what} in inference mode')
+
+
 def raw_inference_mode():
     "In inference mode there is the right map, or a sentence about it."
-    words = ['inference', 'gradient']
     model, x = own(partial(Vit, **CLASS_FIRST))
-    right = right_maps(weights_of(model), first_class(model(x)), model.read, model.patches) \
-        if model(x) is not None else {}
-    with torch.inference_mode(): made_inside = x.clone()
-    for method, map_ in right.items():
-        with torch.inference_mode(): found = value_or_sentence(words, heatmaps, model, x, method, 1)
-        if found is not None: same(found, map_, f'{method} in inference mode')
-        found = value_or_sentence(words, heatmaps, model, made_inside, method, 1)
-        if found is not None: same(found, map_, f'{method} of a picture made in inference mode')
+    number = first_class(model(x))
+    right = right_maps(weights_of(model), number, model.read, model.patches)
+    with torch.inference_mode(): inside = x.clone()
     inferring, _ = own(Inferring)
     for method, map_ in right.items():
-        found = value_or_sentence(words, heatmaps, inferring, x, method, 1)
-        if found is not None: same(found, map_, f'{method} of a model that infers')
+        for net, x_ in ((model, x), (model, inside), (inferring, x)):
+            ask = partial(heatmaps, net, x_, method, 1)
+            check_in_inference_mode(ask, map_, method)
+            found = value_or_sentence(['inference', 'gradient'], ask)
+            if found is not None: same(found, map_, f'{method} of a picture made elsewhere')
+    check_records_in_inference_mode()
     for net, x in two_networks():
         layer = '0' if isinstance(net, nn.Sequential) else 'layer4'
         right = right_gradcam(net, x, layer)
-        with torch.inference_mode():
-            found = value_or_sentence(words, heatmaps, net, x, 'gradcam', 1, layer=layer)
-            if found is not None: same(found, right, 'gradcam in inference mode')
-            assert torch.isfinite(heatmaps(net, x, 'eigencam', 1, layer=layer)).all()
-            with value_or_sentence(words, capture, net, layer, grads=True) or nullcontext() as rec:
-                value_or_sentence(words, net, x)
-            if rec is not None: value_or_sentence(words, rec.backward, torch.ones(2))
+        check_in_inference_mode(partial(heatmaps, net, x, 'gradcam', 1, layer), right, 'gradcam')
+        eigen = partial(heatmaps, net, x, 'eigencam', 1, layer)
+        check_in_inference_mode(eigen, eigen(), 'eigencam')
+
+
+def check_records_in_inference_mode():
+    "A record that is to hold gradients says that there are none, or holds the right ones."
+    for net, x in two_networks():
+        layer = '0' if isinstance(net, nn.Sequential) else 'layer4'
+        (act,), out = outputs(net, x, layer)
+        right, = torch.autograd.grad(first_class(out).sum(), act)
+        def ask(net=net, x=x, layer=layer):
+            with torch.inference_mode(), capture(net, layer, grads=True) as rec:
+                rec.backward(first_class(net(x)))
+            return rec.grads[layer].clone()
+        found = value_or_sentence(['inference', 'gradient'], ask)
+        if found is not None: same(found, right, 'the gradients')
 
 
 class Finder(Trunk):
     "A detector: for each picture, boxes and scores above a limit, as many as there are."
+    def __init__(self, limit=.2):
+        super().__init__()
+        self.limit = limit
+
     def forward(self, x):
         found = self.body(self.conv(x).relu()).relu().mean(1).flatten(1)
-        return [dict(boxes=torch.zeros(int((row > .2).sum()), 4), scores=row[row > .2])
-                for row in found]
+        kept = [row[row > self.limit] for row in found]
+        return [dict(boxes=torch.zeros(len(row), 4), scores=row) for row in kept]
 
 
-def all_scores(out): # of a detector
+def all_scores(out:list) -> Tensor: # of a detector -> (bs,)
+    "How sure it is of all it found."
     return torch.stack([one['scores'].sum() for one in out])
 
 
@@ -1313,12 +1426,11 @@ def right_scorecam(
 
 def raw_score_cam_on_detectors():
     "Methods that try variants give the map of a detector's score, or a sentence."
-    words = ['variants', 'target', 'outputs']
+    words = ['variants', 'outputs']
     net, x = own(Finder)
     right = right_scorecam(net, x, 'conv', all_scores)
     found = value_or_sentence(words, heatmaps, net, x, 'scorecam', all_scores, layer='conv')
     if found is not None: same(found, right, 'scorecam of a detector')
-    value_or_sentence(words, heatmaps, net, x, 'ablationcam', all_scores, layer='conv')
     refused(['target='], 'a class of a detector', heatmaps, net, x, 'scorecam', 1, layer='conv')
     torch.manual_seed(0)
     make = tv.detection.ssdlite320_mobilenet_v3_large
@@ -1328,6 +1440,18 @@ def raw_score_cam_on_detectors():
     found = value_or_sentence(words, heatmaps, net, x, 'scorecam', all_scores, layer=layer)
     if found is None: return
     same(found, right_scorecam(net, x, layer, all_scores), 'scorecam of a detector of torchvision')
+
+
+def raw_ablation_cam_on_detectors():
+    "So does a method that takes channels away; its reason is not that a layer is unfit."
+    for make, limit in ((Finder, .2), (partial(Finder, 0.), 0.)):
+        net, x = own(make)
+        assert net.limit == limit
+        found = value_or_sentence(['variants', 'outputs'], heatmaps, net, x, 'ablationcam',
+                                  all_scores, layer='conv')
+        if found is None: continue
+        right = right_ablation(net, x, 'conv', all_scores)
+        same(found, right, 'ablationcam of a detector')
 
 
 class Cut(torch.autograd.Function):
@@ -1379,7 +1503,7 @@ def deletion_of(
     *args, **kwargs, # as `faithfulness` takes them
 ) -> float: # of the first row
     "The mean of what is asked for."
-    table = faithfulness(*args, **{'controls': False, 'metrics': 'deletion', **kwargs})
+    table = faithfulness(*args, **{'controls': False, 'metrics': ['deletion'], **kwargs})
     return table['deletion', 'mean'].iloc[0]
 
 
@@ -1413,6 +1537,9 @@ def raw_names_and_lists_of_faithfulness():
                                           (['gradcam'], [x[:1], x[1:]], [layer])):
             found = deletion_of(net, pictures_, method, target=torch.tensor([1, 2]), layer=layer_)
             near(found, right, f'{method} at {type(layer_).__name__}', 1e-6)
+        found = deletion_of(net, x, ['gradcam'], target=torch.tensor([1, 2]), layer=name,
+                            metrics='deletion')
+        near(found, right, 'one metric', 1e-6)
         whole = faithfulness(net, x, maps_of(0), ('deletion', 'insertion'), layer=layer)
         assert list(whole.index) == ['maps', 'untrained', 'random', 'centre', 'colour']
         for metrics in ('nothing', [], ()):
@@ -1438,7 +1565,8 @@ def raw_faithfulness_of_learners():
     learn = READINGS['classes'].learner()
     net, x, method = learn.model, pictures(), [maps_of(0)]
     true = torch.tensor([NAMES.index(class_of(path)) for path in files()])
-    def right(classes, x=x): return right_deletion(softmax_share(net, classes), x, maps_of(0)(net, x, 0))
+    def right(classes, x=x):
+        return right_deletion(softmax_share(net, classes), x, maps_of(0)(net, x, 0))
     cat, labels = right(torch.full((10,), 2)), right(true)
     near(deletion_of(learn, x, method, target='cat'), cat, 'the deletion of cats')
     given = [files(), L(files()), [str(path) for path in files()], tuple(files())]
@@ -1454,8 +1582,7 @@ def raw_faithfulness_of_learners():
     near(deletion_of(learn, x, method, target=names), labels, 'the deletion of names')
     refused('cat', 'an unknown name', deletion_of, learn, x, method, target='cats')
     refused('labels', 'labels of nobody', deletion_of, learn, x, method, target='targ')
-    refused('prepare', 'files for a model', deletion_of, net, files(), method) \
-        if False else refused('bare model', 'files', deletion_of, net, files(), method)
+    refused('bare model', 'files', deletion_of, net, files(), method)
     with tempfile.TemporaryDirectory() as folder:
         for path in files()[::-1]: (Path(folder)/path.name).write_bytes(path.read_bytes())
         order = torch.tensor([files().index(path) for path in sorted(files())])
@@ -1478,23 +1605,23 @@ def told(
 ) -> str: # the words
     "The words of the worst pictures."
     with redirect_stdout(StringIO()):
-        return interp.plot_top_losses(*args, heatmap=True, method='rollout', **kwargs).alt
+        return interp.plot_top_losses(*args, heatmap=True, method='rollout', size=.5, **kwargs).alt
 
 
 def awkward_numbers_of_losses():
     "More pictures than there are: all of them; none, or fewer: a sentence."
-    learn = READINGS['classes'].learner()
-    dls = array_dls(pictures(), torch.arange(10) % 5, valid=(pictures(), torch.arange(10) % 5), bs=4)
-    for interp in (interpretation(learn), interpretation(Learner(dls, learn.model, F.cross_entropy))):
-        losses = sorted(F.cross_entropy(learn.model(pictures()), torch.arange(10) % 5,
-                                        reduction='none').tolist(), reverse=True)
-        if interp.learn is learn: losses = sorted(interp.losses.tolist(), reverse=True)
-        for k, n in ((1, 1), (3, 3), (10, 10), (11, 10), (500, 10), ([0, 2], [0, 2])):
+    learn, x = READINGS['classes'].learner(), pictures()
+    learn.loss_func, y = F.cross_entropy, torch.arange(10) % 5
+    arrays = Learner(array_dls(x, y, valid=(x, y), bs=4), learn.model, F.cross_entropy)
+    losses = F.cross_entropy(learn.model(x), y, reduction='none').tolist()
+    losses.sort(reverse=True)
+    for interp in (interpretation(learn), interpretation(arrays)):
+        for k, n in ((1, 1), (3, 3), (11, 10), (500, 10), ([0, 2], [0, 2])):
             shown = re.findall(r'loss (\d+\.\d+)', told(interp, k))
             right = losses[:n] if isinstance(n, int) else [losses[i] for i in n]
             assert shown == [f'{v:.2f}' for v in right], f'k={k}: {shown}, not {right}'
-        smallest = re.findall(r'loss (\d+\.\d+)', told(interp, 99, largest=False))
-        assert smallest == [f'{v:.2f}' for v in losses[::-1]], f'the smallest losses: {smallest}'
+        smallest = re.findall(r'loss (\d+\.\d+)', told(interp, 3, largest=False))
+        assert smallest == [f'{v:.2f}' for v in losses[:-4:-1]], f'the smallest losses: {smallest}'
         for k in (0, -1, -11, [10], [-1], []): refused('k is a number', f'k={k}', told, interp, k)
 
 
@@ -1509,15 +1636,16 @@ def awkward_targets():
             grad, = torch.autograd.grad(score, act, retain_graph=True)
             right = (act*grad.mean((2, 3), keepdim=True)).sum(1).relu().detach()
             same(heatmaps(net, x, 'gradcam', target, layer=layer), right, f'target {target!r}')
-        for target in (True, False): refused('class', 'a truth', heatmaps, net, x, 'gradcam', target)
+        for truth in (True, False):
+            refused('class', 'a truth', heatmaps, net, x, 'gradcam', truth)
     learn = READINGS['classes'].learner()
     for target, names in ((np.array([2, 0]), ['cat', 'ant']), (torch.tensor(2), ['cat']),
                           (torch.tensor([2, 0]), ['cat', 'ant']), (np.int64(0), ['ant']),
                           (np.array(2), ['cat']), ([torch.tensor(2), 'ant'], ['cat', 'ant'])):
-        titles = list(show_heatmap(learn, files()[0], target, 'rollout').maps)
+        titles = list(drawn_small(learn, files()[0], target, 'rollout').maps)
         asked = [title.split('"')[1] for title in titles]
         assert asked == names, f'target {target!r} asks for {asked}'
-    refused('class', 'a truth', show_heatmap, learn, files()[0], True)
+    refused('class', 'a truth', drawn_small, learn, files()[0], True)
     interp = interpretation(learn)
     for target in (np.array([2]), torch.tensor(2), np.int64(2), [np.int64(2)]):
         assert told(interp, 2, target=target).count('why "cat"') == 2, f'target {target!r}'
@@ -1528,15 +1656,15 @@ def awkward_targets():
 def awkward_lists_of_methods():
     "A list of one is one; of two it is refused in words."
     learn = READINGS['classes'].learner()
-    right = show_heatmap(learn, files()[0], 2, 'rollout')
+    right = drawn_small(learn, files()[0], 2, 'rollout')
     for method in (['rollout'], ('rollout',)):
-        found = show_heatmap(learn, files()[0], 2, method)
+        found = drawn_small(learn, files()[0], 2, method)
         for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
         assert found.alt == right.alt, found.alt
     for kwargs in (dict(method=['gradcam', 'rollout']), dict(layer=['blocks.0', 'blocks.1'])):
-        refused('one method', f'{kwargs}', show_heatmap, learn, files()[0], 2, **kwargs)
-    right = show_heatmap(learn, files()[0], 2, 'gradcam', layer='blocks.0')
-    found = show_heatmap(learn, files()[0], 2, ['gradcam'], layer=[learn.model.blocks[0]])
+        refused('one method', f'{kwargs}', drawn_small, learn, files()[0], 2, **kwargs)
+    right = drawn_small(learn, files()[0], 2, 'gradcam', layer='blocks.0')
+    found = drawn_small(learn, files()[0], 2, ['gradcam'], layer=[learn.model.blocks[0]])
     for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
 
 
@@ -1544,15 +1672,16 @@ def right_ablation(
     net:nn.Module, # any network
     x:Tensor, # its pictures
     layer:str, # name
+    score=first_class, # function of outputs -> (bs,)
 ) -> Tensor: # (bs, h, w)
     "Channels weighted by the share of the score that is lost without them."
     with torch.no_grad():
         (act,), out = outputs(net, x, layer)
-        whole, lost = first_class(out), []
+        whole, lost = score(out), []
         for i in range(act.shape[1]):
             def off(module, args, out, i=i): return out.index_fill(1, torch.tensor([i]), 0)
             hook = net.get_submodule(layer).register_forward_hook(off)
-            lost.append((whole - first_class(net(x)))/whole.abs())
+            lost.append((whole - score(net(x)))/whole.abs())
             hook.remove()
         return (act*torch.stack(lost, 1)[..., None, None]).sum(1).relu()
 
@@ -1560,8 +1689,7 @@ def right_ablation(
 def awkward_precision_of_a_target():
     "A model in float64 and a target function that answers in float32."
     for net, x in [own(Trunk), from_torchvision(tv.resnet18, SIZE)]:
-        net.double()
-        layer = 'body' if isinstance(net, Trunk) else 'layer1'
+        net, x, layer = net.double(), x[:1], 'body' if isinstance(net, Trunk) else 'layer1'
         right = right_ablation(net, x.double(), layer)
         for x_ in (x, x.double()):
             found = heatmaps(net, x_, 'ablationcam', lambda out: out[:, 1].float(), layer=layer)
@@ -1576,15 +1704,15 @@ def awkward_precision_of_a_target():
 def awkward_kinds_of_pictures():
     "Bytes, an item of a dataset, an array of large whole numbers: the same picture."
     learn = READINGS['classes'].learner()
-    right = show_heatmap(learn, files()[0], 2, 'rollout')
+    right = drawn_small(learn, files()[0], 2, 'rollout')
     pixels = np.asarray(Image.open(files()[0]))
     for picture in (files()[0].read_bytes(), learn.dls.valid_ds[0], pixels, pixels.astype(np.int64),
                     torch.tensor(pixels), torch.tensor(pixels).long(), str(files()[0]),
                     pixels.astype(np.uint16), Image.open(files()[0])):
-        found = show_heatmap(learn, picture, 2, 'rollout')
+        found = drawn_small(learn, picture, 2, 'rollout')
         for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
         assert found.alt == right.alt and found.box == right.box, f'{type(picture)}: {found.alt}'
-        found = show_heatmap(learn.model, picture, 2, 'rollout', prepare=tensor_of)
+        found = drawn_small(learn.model, picture, 2, 'rollout', prepare=tensor_of)
         for a, b in zip(found.maps.values(), right.maps.values(), strict=True): same(a, b)
 
 
@@ -1592,18 +1720,31 @@ def awkward_folders_and_lists():
     "Each picture has its figure."
     learn = READINGS['classes'].learner()
     some = files()[:3]
-    right = [show_heatmap(learn, path, 2, 'rollout').alt for path in some]
-    for listed in (some, L(some), [str(path) for path in some], [Image.open(path) for path in some]):
-        found = [figure.alt for figure in show_heatmap(learn, listed, 2, 'rollout')]
+    right = [drawn_small(learn, path, 2, 'rollout').alt for path in some]
+    opened = [Image.open(path) for path in some]
+    for listed in (some, L(some), [str(path) for path in some], opened):
+        found = [figure.alt for figure in drawn_small(learn, listed, 2, 'rollout')]
         assert found == right, f'{found}, not {right}'
     with tempfile.TemporaryDirectory() as folder:
-        refused(folder, 'an empty folder', show_heatmap, learn, folder)
+        try: raise ValueError(f'{drawn_small(learn, folder)} is there')
+        except FileNotFoundError as e: assert folder in str(e)
         for path in some: (Path(folder)/path.name).write_bytes(path.read_bytes())
         for kind in (str, Path):
-            found = show_heatmap(learn, kind(folder), 2, 'rollout')
+            found = drawn_small(learn, kind(folder), 2, 'rollout')
             assert [figure.alt for figure in found] == [alt for _, alt in sorted(zip(some, right))]
-            found = show_heatmap(learn.model, kind(folder), 2, 'rollout', prepare=tensor_of)
+            found = drawn_small(learn.model, kind(folder), 2, 'rollout', prepare=tensor_of)
             assert len(found) == 3, f'{len(found)} figures of three files'
+
+
+def awkward_tuples_of_pictures():
+    "A tuple of pictures is as a list of them; an item of a dataset is one picture."
+    learn = READINGS['classes'].learner()
+    some = files()[:3]
+    right = [drawn_small(learn, path, 2, 'rollout').alt for path in some]
+    for listed in (tuple(some), tuple(map(str, some)), tuple(Image.open(path) for path in some)):
+        found = drawn_small(learn, listed, 2, 'rollout')
+        assert isinstance(found, (list, L)), f'of {len(listed)} pictures one is drawn'
+        assert [figure.alt for figure in found] == right, f'{found}, not {right}'
 
 
 def awkward_options_of_others():
@@ -1611,7 +1752,7 @@ def awkward_options_of_others():
     learn, figure = READINGS['classes'].learner(), None
     for option, ours in (('figsize', 'size='), ('cmap', 'colours='), ('ax', '.rgb'),
                          ('title', 'target='), ('colour', 'colours')):
-        try: figure = show_heatmap(learn, files()[0], 2, 'rollout', **{option: (4, 4)})
+        try: figure = drawn_small(learn, files()[0], 2, 'rollout', **{option: (4, 4)})
         except TypeError as e: assert ours in str(e) and repr(option) in str(e), str(e)
         assert figure is None, f'{option} is taken, and nothing is said'
 
@@ -1636,14 +1777,13 @@ class FlaggedResNet(tv.ResNet):
 
     def __init__(self, num_classes):
         super().__init__(tv.resnet.BasicBlock, [1, 1, 1, 1], num_classes)
-        self.fc = nn.LazyLinear(num_classes)
+        self.fc = nn.Identity()
         self.wide = nn.Conv2d(256, 512, 1)
 
     def forward(self, x):
         x = self.layer3(self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))))
         x = self.layer4(x) if self.more else self.wide(x)
         return x.mean((2, 3)) @ self.columns
-
 
     @property
     def columns(self): return torch.linspace(-1, 1, 512*CLASSES).view(512, CLASSES).sin()
@@ -1673,12 +1813,10 @@ def check_sight(
     rows, cols = (np.arange(n) + .5 for n in x.shape)
     at_y = (y0 + rows/x.shape[0]*(y1 - y0)).astype(int)
     at_x = (x0 + cols/x.shape[1]*(x1 - x0)).astype(int)
-    ok_y, ok_x = ((0 <= at) & (at < n) for at, n in zip((at_y, at_x), rgb.shape))
+    ok_y, ok_x = ((at >= 0) & (at < n) for at, n in zip((at_y, at_x), rgb.shape))
     seen, drawn = x[ok_y][:, ok_x], rgb[at_y[ok_y]][:, at_x[ok_x]]
     off = np.corrcoef(seen.ravel(), drawn.ravel())[0, 1]
-    assert off > .9, f'{what}: what was seen and what is drawn are alike by {off:.2f}'
-    share = (ok_y.mean()*ok_x.mean(), (y1 - y0)*(x1 - x0)/rgb.size)
-    return share
+    assert off > .75, f'{what}: what was seen and what is drawn are alike by {off:.2f}'
 
 
 def awkward_reflected_margins():
@@ -1692,11 +1830,11 @@ def awkward_reflected_margins():
         for path, place in ((wide, 'upper left'), (tall, 'lower left')):
             sight = see(learn, path)
             check_sight(sight, f'{mode} of {path.name}')
-            figure = show_heatmap(learn, path, 0)
-            if mode == 'zeros' or sight.rgb.shape[0] != sight.rgb.shape[1]:
-                assert np.allclose(sight.box, (0, -24, 96, 72) if path is wide else (-24, 0, 72, 96),
-                                   atol=1.5), f'{mode}: {path.name} at {sight.box}'
-                assert f'the peak lies {place}' in figure.alt, f'{mode}: {figure.alt}'
+            figure = drawn_small(learn, path, 0)
+            if mode != 'zeros' and sight.rgb.shape[0] == sight.rgb.shape[1]: continue # as seen
+            box = (0, -24, 96, 72) if path is wide else (-24, 0, 72, 96)
+            assert np.allclose(sight.box, box, atol=1.5), f'{mode}: {path.name} at {sight.box}'
+            assert f'the peak lies {place}' in figure.alt, f'{mode}: {figure.alt}'
 
 
 def awkward_checkpoints():
@@ -1704,7 +1842,8 @@ def awkward_checkpoints():
     row = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(),
                         nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(),
                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
-    for make, size in ((lambda: copy.deepcopy(row), SIZE), (partial(tv.resnet18, num_classes=5), 64),
+    for make, size in ((partial(copy.deepcopy, row), SIZE),
+                       (partial(tv.resnet18, num_classes=5), 64),
                        (partial(timm.create_model, 'resnet10t', num_classes=5), 64)):
         plain_net, x = made(make, size)
         right = plain_net(x).detach()
@@ -1751,70 +1890,96 @@ def awkward_beginnings_of_captions():
                 near(logp, scores[torch.arange(len(words)), said[0, 1:]].sum(), 'its logarithm')
         for begin in ([4]*6, [4]*50): refused('at most 5', 'too long', say, model, x, beam, begin)
         refused('end', 'a beginning with an end', say, model, x, beam, [4, END, 5])
-    dls = scene_dls(n=8, size=24, task='caption', bs=4, num_workers=0)
+    dls = scene_dls(8, task='caption', bs=2, valid_pct=.5)
     learn = caption_learner(dls, hidden=16)
-    picture = dls.valid_ds[0][0]
+    picture = dls.valid_ds.items[0]
     length, word = learn.model.length, list(dls.vocab)[5]
     said = learn.predict(picture, begin=[word]*length)
     assert said.words == [word]*length, f'{said.words} for {length} times {word}'
     refused(f'at most {length}', 'too long', learn.predict, picture, begin=[word]*(length + 1))
 
 
+def some_words(
+    seed:int,
+) -> Tensor: # (words, words) logarithms: which word follows which; many never do
+    "A language."
+    rng = torch.Generator().manual_seed(seed)
+    scores, never = torch.randn(6, 6, generator=rng), torch.rand(6, 6, generator=rng) < .5
+    never[:, 4] = False # something can always be said
+    return scores.masked_fill(never, -torch.inf).log_softmax(1)
+
+
+def every_sentence(
+    logs:Tensor, # as `some_words` gives it
+    length:int, # most words
+    words=(), # at the beginning
+    total=0., # their logarithm
+): # pairs (words, logarithm of their probability)
+    "All that can be said."
+    if len(words) == length or words[-1:] == (END,):
+        yield list(words), total
+        return
+    for word, p in enumerate(logs[words[-1] if words else START].tolist()):
+        if p > -math.inf: yield from every_sentence(logs, length, (*words, word), total + p)
+
+
 def awkward_sentences_that_cannot_be_said():
     "Every sentence has a probability, and is found as by a search of all."
-    def table(seed):
-        scores = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed))
-        scores[torch.rand(6, 6, generator=torch.Generator().manual_seed(seed)) < .5] = -torch.inf
-        scores[:, 4] = 0. # something can always be said
-        return scores.log_softmax(1)
-    def every(logs, length, words=(), total=0., last=START): # pairs (words, logarithm)
-        if len(words) == length or last == END:
-            yield list(words), total
-            return
-        for word, p in enumerate(logs[last].tolist()):
-            if p > -math.inf: yield from every(logs, length, (*words, word), total + p, word)
+    state = torch.zeros(1, 1),
+    def silent(words, state): return torch.full((len(words), 6), -torch.inf), state
+    refused('probability 0', 'a sentence', beam_search, silent, state, 2, 3)
     for seed in range(6):
-        logs = table(seed)
+        logs = some_words(seed)
         def step(words, state, logs=logs): return logs[words], state
-        right = sorted(every(logs, 3), key=lambda found: -found[1])
-        found = beam_search(step, (torch.zeros(1, 1),), 300, 3)
+        right = sorted(every_sentence(logs, 3), key=lambda found: -found[1])
+        found = beam_search(step, state, 300, 3)
         assert all(p > -math.inf for _, p in found), f'a sentence that cannot be said: {found[-1]}'
         assert len(found) == len(right), f'{len(found)} sentences of {len(right)}'
         for (_, p), (_, q) in zip(found, right): near(p, q, 'a logarithm', 1e-4)
-        impossible = int((logs[START] == -torch.inf).nonzero()[0])
-        refused('probability 0', 'what cannot be said', beam_search, step, (torch.zeros(1, 1),), 2, 3,
-                [impossible])
-    def silent(words, state): return torch.full((len(words), 6), -torch.inf), state
-    refused('probability 0', 'what cannot be said', beam_search, silent, (torch.zeros(1, 1),), 2, 3)
+        for word in logs[START].isneginf().nonzero()[:, 0].tolist():
+            refused('probability 0', f'{word}', beam_search, step, state, 2, 3, [word])
+
+
+def stages() -> nn.Module:
+    "Convolutions at two sizes."
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, DIM, 3, 2, 1), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(DIM, CLASSES))
 
 
 def check_heatmap_explorer(
     explorer, # of a network without attention
-    names:list, # of its likeliest classes, in their order
+    net:nn.Module, # the network
+    x:Tensor, # (1, 3, H, W) its picture
+    names:list, # of its classes
 ):
     "It asks for the likeliest classes, in several ways and at several layers."
-    keys = [part['key'] for part in explorer.record['maps']]
-    axes = explorer.record['axes']
-    assert type(explorer).__name__ == 'HeatmapExplorer' and len(axes) == 3, f'{axes}'
+    assert type(explorer).__name__ == 'HeatmapExplorer', f'{explorer!r}'
+    keys, best = [part['key'] for part in explorer.record['maps']], net(x)[0].topk(4).indices
     asked = list(dict.fromkeys(key[0].split('"')[1] for key in keys))
-    assert asked == names, f'{asked} are asked for, not {names}'
+    assert asked == [names[i] for i in best], f'{asked} are asked for'
     assert len({key[1] for key in keys}) > 1 and len({key[2] for key in keys}) > 1, f'{keys[:4]}'
     assert len(keys) == len({tuple(key) for key in keys}), 'a map is there twice'
-    assert explorer.html() and explorer.caption
+    for key in [key for key in keys if key[1] == 'gradcam' and asked[0] in key[0]]:
+        (act,), out = outputs(net, x, key[2])
+        grad, = torch.autograd.grad(out[0, best[0]], act)
+        right = (act*grad.mean((2, 3), keepdim=True)).sum(1).relu()[0].detach()
+        explorer.selected = tuple(key)
+        words = describe_map(right.numpy(), 'map').removeprefix('map: ').split(',')[0]
+        assert words in explorer.caption, f'{words!r} is not in {explorer.caption!r}'
+    assert explorer.html()
     explorer.close()
 
 
 def awkward_explorers_without_attention():
     "`explore` opens heatmaps of the likeliest classes."
-    for net, x in [own(Trunk), from_torchvision(tv.resnet18, SIZE),
+    for net, x in [made(stages, SIZE), from_torchvision(tv.resnet18, (64, 96)),
                    from_timm('convnext_atto', size=(64, 96))]:
-        with torch.no_grad(): best = net(x[:1])[0].topk(4).indices.tolist()
-        check_heatmap_explorer(explore(net, x[0]), [f'class {i}' for i in best])
-        check_heatmap_explorer(explore(net, x[0], names=NAMES), [NAMES[i] for i in best])
-    learn = picture_learner(own(Trunk)[0], nn.CrossEntropyLoss())
-    with torch.no_grad(): best = learn.model.eval()(pictures()[:1])[0].topk(4).indices.tolist()
+        numbered = [f'class {i}' for i in range(CLASSES)]
+        check_heatmap_explorer(explore(net, x[0]), net, x[:1], numbered)
+        check_heatmap_explorer(explore(net, x[0], names=NAMES), net, x[:1], NAMES)
+    learn = picture_learner(made(stages, SIZE)[0], nn.CrossEntropyLoss())
     explorer = explore(learn, files()[0])
-    check_heatmap_explorer(explorer, [NAMES[i] for i in best])
+    check_heatmap_explorer(explorer, learn.model.eval(), pictures()[:1], NAMES)
 
 # All of them
 

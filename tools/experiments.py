@@ -1,7 +1,9 @@
 """Run the studies behind the chapters: `make experiments`, or one: `make experiments NB=05`.
 
 `make experiments CHECK=1` is for code that only moved, or whose change should change no number: it
-runs one seed of every variant, and writes the new hash where all numbers equal the stored ones.
+runs one seed of every variant, and writes the new hash where all numbers are as before. No machine
+repeats the last digits of another, so what differs from the stored numbers is run once more here,
+with the code that made the table.
 
 A chapter that has a study marks its cells with `#| study`. Together with the chapter's imports and
 its module they define `VARIANTS` and `SEEDS`, two lists, and `study(variant, seed)`, which trains
@@ -10,14 +12,20 @@ a row for each number; the lint says when code that they depend on has changed s
 """
 import argparse
 import csv
+import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 from course import NBS, Notebook, notebooks
 from freshness import code_hash
+from setup_env import ROOT
 
 RESULTS = NBS/'results'
 COLUMNS = 'seed', 'variant', 'metric', 'value', 'seconds', 'versions', 'code_hash'
@@ -73,23 +81,52 @@ def store(
         csv.writer(f, lineterminator='\n').writerows(table)
 
 
-def check(
+def first_seed(
     nb:Notebook, # a chapter with a study
-) -> list: # sentences, one for each number that differs; empty if all are equal
-    "Run the first seed of every variant; if all numbers are the stored ones, write the new hash."
-    code = code_hash(nb)
-    with open(RESULTS/f'{nb.number}.csv', newline='', encoding='utf-8') as f:
-        table = list(csv.reader(f))
-    stored = {tuple(row[:3]): row[3] for row in table[1:]}
-    if all(row[-1] == code for row in table[1:]): return []
-    names, wrong = namespace(nb), []
+) -> dict: # (variant, metric) -> number, as text; without times, which no clock repeats
+    "One seed of every variant."
+    names, found = namespace(nb), {}
     for variant in names['VARIANTS']:
         seed, start = names['SEEDS'][0], time.time()
         for metric, value in names['study'](variant, seed).items():
-            before = stored.get((str(seed), str(variant), metric), 'nothing')
-            if str(value) == before or metric.startswith('time'): continue # no clock repeats itself
-            wrong.append(f'{nb.name}, {variant}, seed {seed}, {metric}: {value}, not {before}')
+            if not metric.startswith('time'): found[f'{variant}, {metric}'] = str(value)
         print(f'{nb.name}  {variant}  seed {seed}  {time.time() - start:.0f} s', flush=True)
+    return found
+
+
+def by_old_code(
+    number:str, # of a chapter with a study
+) -> dict: # as `first_seed` gives it
+    "What the code that made the stored table says on this machine."
+    file = f'nbs/results/{number}.csv'
+    git = ['git', '-C', ROOT]
+    made = subprocess.check_output([*git, 'log', '-1', '--format=%H', '--', file], text=True).strip()
+    with tempfile.TemporaryDirectory() as folder:
+        course, said = Path(folder)/'course', Path(folder)/'said.json'
+        subprocess.check_call([*git, 'worktree', 'add', '-q', '--detach', course, made])
+        try:
+            for tool in ('experiments.py', 'course.py', 'freshness.py'): # those of today
+                shutil.copy(ROOT/'tools'/tool, course/'tools'/tool)
+            subprocess.check_call([sys.executable, course/'tools'/'experiments.py', '--say', said,
+                                   number], env=os.environ | {'PYTHONPATH': str(course)})
+            return json.loads(said.read_text())
+        finally: subprocess.check_call([*git, 'worktree', 'remove', '--force', course])
+
+
+def check(
+    nb:Notebook, # a chapter with a study
+) -> list: # sentences, one for each number that differs; empty if all are equal
+    "Run the first seed of every variant; if all numbers are as before, write the new hash."
+    code = code_hash(nb)
+    with open(RESULTS/f'{nb.number}.csv', newline='', encoding='utf-8') as f:
+        table = list(csv.reader(f))
+    if all(row[-1] == code for row in table[1:]): return []
+    now, seed = first_seed(nb), table[1][0]
+    before = {f'{row[1]}, {row[2]}': row[3] for row in table[1:] if row[0] == seed}
+    if any(before.get(name) != value for name, value in now.items()):
+        before = by_old_code(nb.number)
+    wrong = [f'{nb.name}, {name}: {value}, not {before.get(name, "nothing")}'
+             for name, value in now.items() if before.get(name) != value]
     if not wrong: store(nb, [table[0], *([*row[:-1], code] for row in table[1:])])
     return wrong
 
@@ -100,6 +137,7 @@ def main() -> int: # exit status
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('names', nargs='*', help='numbers of chapters; all when left out')
     parser.add_argument('--check', action='store_true', help='one seed, and the hash')
+    parser.add_argument('--say', type=Path, help='write one seed of a study to this JSON file')
     args, found = parser.parse_args(), studies()
     if unknown := [n for n in args.names if n not in found]:
         sys.exit(f"There is no study in chapter {', '.join(unknown)}; there are: "
@@ -108,7 +146,8 @@ def main() -> int: # exit status
     os.chdir(NBS)
     wrong = []
     for number in args.names or found:
-        if args.check: wrong += check(found[number])
+        if args.say: args.say.write_text(json.dumps(first_seed(found[number])))
+        elif args.check: wrong += check(found[number])
         else: write(found[number])
     for line in wrong: print(line)
     if wrong: print('Run these studies anew: make experiments NB=...')
