@@ -5,7 +5,9 @@
     python tests/model_maps.py --compare BEFORE.csv AFTER.csv
     python tests/model_maps.py                               # does the comparison see what it must?
 
-All networks are random and small, and see two random pictures; nothing is downloaded.
+model_maps.csv holds what they give, model_maps_before.csv what they gave before probes decided which
+token is which place. All networks are random and small, and see two random pictures; nothing is
+downloaded. A grid of 2 x 2 places is too small to be proven, one of 4 x 4 is not.
 A row of the table is one look at one model: what it gave, in short, or why it gave nothing.
 """
 import argparse
@@ -95,6 +97,7 @@ TIMM = { # what it stands for: name in timm, and how it is made; `size` if it ta
     'resnet18': ('resnet18', dict(size=(64, 96))),
     'resnet50': ('resnet50', dict(size=64)),
     'resnet clip': ('resnet50_clip', dict(img_size=64)),
+    'resnet clip at 128': ('resnet50_clip', dict(img_size=128)),
     'efficientnet': ('efficientnet_b0', dict(size=64)),
     'poolformer': ('poolformer_s12', dict(size=64)),
     'mixer': ('mixer_s32_224', dict(img_size=128)),
@@ -147,7 +150,11 @@ HUGGING_FACE = { # what it stands for: its class, and its config
     'SegFormer': ('SegformerForImageClassification', STAGES),
     'SegFormer segments': (
         'SegformerForSemanticSegmentation', dict(STAGES, decoder_hidden_size=16)),
+    'SegFormer at 128': ('SegformerForImageClassification', dict(STAGES, image_size=128)),
+    'SegFormer segments at 128': (
+        'SegformerForSemanticSegmentation', dict(STAGES, decoder_hidden_size=16, image_size=128)),
     'PVT': ('PvtForImageClassification', dict(STAGES, image_size=64)),
+    'PVT at 128': ('PvtForImageClassification', dict(STAGES, image_size=128)),
     'CvT': ('CvtForImageClassification', dict(embed_dim=[8, 16, 32], num_heads=[1, 2, 4])),
     'MobileViT': ('MobileViTForImageClassification', dict(
         image_size=64, hidden_sizes=[16, 24, 32], neck_hidden_sizes=[8, 8, 16, 16, 24, 32, 64])),
