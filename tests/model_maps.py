@@ -5,9 +5,9 @@
     python tests/model_maps.py --compare BEFORE.csv AFTER.csv
     python tests/model_maps.py                               # does the comparison see what it must?
 
-model_maps.csv holds what they give, model_maps_before.csv what they gave before probes decided which
-token is which place. All networks are random and small, and see two random pictures; nothing is
-downloaded. A grid of 2 x 2 places is too small to be proven, one of 4 x 4 is not.
+model_maps.csv holds what they give, model_maps_before.csv what they gave before probes decided
+which token is which place. All networks are random and small, and see two random pictures; nothing
+is downloaded. A grid of 2 x 2 places is too small to be proven, one of 4 x 4 is not.
 A row of the table is one look at one model: what it gave, in short, or why it gave nothing.
 """
 import argparse
