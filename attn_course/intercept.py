@@ -333,6 +333,7 @@ class Running:
         self.names = {m: n for n, m in model.named_modules()}
         self.model, self.frames, self.start = model, [], here()
         self.given, self.outs = ((), {}), [] # what the model was given, and put out
+        self.settings = None, None # what it was given, and what a probe then depends on
         self.calls = {} # name of a module -> how often it has attended
         self.computed = set() # names of those that multiplied two computed tensors
         self.missed = [] # (softmax, function): its weights went there, and were not seen

@@ -237,10 +237,12 @@ def axes_by_probe(
     s, # the `Sighting` whose axes are asked for
 ): # (`Axes`, pictures in the batch), None if the probes do not tell
     "What the axes of some weights stand for: for an interceptor, as its `ask`."
-    model, given = seer.running.model, seer.running.given
+    running = seer.running
+    model, given = running.model, running.given
     if not tensors_of(given): return None
+    if running.settings[0] is not given: running.settings = given, settings_of(model, given)
     first, call = tensors_of(given)[0], (s.name, s.call)
-    key, known = (settings_of(model, given), len(first) > 1), _known_axes.setdefault(model, {})
+    key, known = (running.settings[1], len(first) > 1), _known_axes.setdefault(model, {})
     found = known.get((key, call))
     if found is None:
         every = _either_way(_probed, model, given) or {}

@@ -1045,7 +1045,8 @@ def fault_21_regression():
         assert not explorer.answers, f'numbers are no shares: {explorer.answers}'
         explorer.close()
         with learn.no_bar(): interp = Interpretation.from_learner(learn)
-        found = value_or_sentence('target= function', interp.plot_top_losses, 2, heatmap=True, size=.5)
+        found = value_or_sentence('target= function', interp.plot_top_losses, 2, heatmap=True,
+                                  size=.5)
         assert found is None or 'class' not in found.alt, f'{found and found.alt}'
 
 # Pictures as they are seen
@@ -1110,10 +1111,6 @@ def check_turned(
     prepare=None, # for a model
 ):
     "Box, drawing and words are those of the upright picture."
-    for other in (path.read_bytes(), Image.open(path)):
-        sight = see(model, other, prepare)
-        off = np.abs(sight.upright(sight.rgb).astype(int) - upright).mean()
-        assert off < 6, f'{path.name} as {type(other).__name__} is drawn turned: {off:.0f} apart'
     sight = see(model, path, prepare)
     rgb = sight.upright(sight.rgb)
     off = np.abs(rgb.astype(int) - upright).mean()
@@ -1131,6 +1128,14 @@ def check_turned(
     assert 'the peak lies upper right' in figure.alt, figure.alt
 
 
+def check_other_forms(model, path:Path, upright:np.ndarray, prepare=None): # as `check_turned`
+    "Bytes of a file, and a picture that is open, are as the file."
+    for other in (path.read_bytes(), Image.open(path)):
+        sight = see(model, other, prepare)
+        off = np.abs(sight.upright(sight.rgb).astype(int) - upright).mean()
+        assert off < 6, f'{path.name} as {type(other).__name__} is drawn turned: {off:.0f} apart'
+
+
 def fault_22_pictures_with_an_orientation():
     "TIFF and JPEG with any orientation, for a learner and for a model with `prepare`."
     upright = spotted(96, 64, (80, 8))
@@ -1145,6 +1150,9 @@ def fault_22_pictures_with_an_orientation():
         for path in paths:
             check_turned(learn, path, upright)
             check_turned(Bright(), path, upright, tensor_of)
+        for path in paths:
+            check_other_forms(learn, path, upright)
+            check_other_forms(Bright(), path, upright, tensor_of)
 
 
 LEFT_RIGHT = Image.Transpose.FLIP_LEFT_RIGHT
