@@ -127,6 +127,9 @@ def _read(model, xb, last):
         out, grads = _leaf(model(xb.clone())), torch.zeros(1)
         if not torch.isfinite(out).all():
             raise ValueError(f'{kind} puts out numbers that are not finite.')
+        if out.is_inference(): raise ValueError(
+            f'{kind} runs its forward in torch.inference_mode: a gradient tells which tokens its '
+            'head reads, and there is none. Give the model without it.')
         if out.requires_grad:
             rec.backward(mixture(out.float()).sum())
             grads = rec.attn_grads[last][0].abs().sum((0, 2))
@@ -251,7 +254,7 @@ def blocks_apart(
     "Run a model with a graph that begins anew at the weights of each block."
     def cut(module, args, kwargs): return tree_map(_cut, args), tree_map(_cut, kwargs)
     modules = [model.get_submodule(n) for n in blocks.names.values()]
-    cuts = (m.register_forward_pre_hook(cut, with_kwargs=True) for m in modules)
+    cuts = (m.register_forward_pre_hook(from_here(cut), with_kwargs=True) for m in modules)
     few = len(blocks.read) <= len(blocks.tokens.others)
     tokenwise = _tokenwise(model, xb[:1], blocks) if few else []
     parts = [part for attn, block in blocks.names.items() if block in tokenwise

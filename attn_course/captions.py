@@ -95,24 +95,23 @@ def word_maps(
     where a look does not attend to the places, or not as often for each word."""
     watched = capture(model, layers='encoder', attn='decoder.look*')
     with undisturbed(model), torch.no_grad(), watched as rec: scores, _ = model(x, captions)
-    h, w = rec.acts['encoder'].shape[2:]
-    at_places = [a for a in rec.attn.values() if a.shape[-1] == h*w]
-    looks, steps = torch.cat(at_places or [x.new_zeros(1, 1, 1, 0)], 2), scores.shape[1]
-    if not at_places or looks.shape[2] % steps: raise ValueError(
-        f'A look attends to the {h*w} places once or more for each of {steps} words, and this '
-        f'one did so {len(at_places)} times.')
-    maps = torch.cat(list(_by_word(rec.attn, at_places, steps)), 1).transpose(1, 2)
-    return maps.unflatten(-1, (h, w)), scores.softmax(-1)
+    (h, w), steps = rec.acts['encoder'].shape[2:], scores.shape[1]
+    looks = _looks(rec.attn, h*w, steps)
+    if not looks or any(rows.shape[2] % steps for rows in looks): raise ValueError(
+        f'A look attends to the {h*w} places once or more for each of {steps} words; here rows of '
+        f'weights were {[rows.shape[2] for rows in looks]}.')
+    by_word = [rows.unflatten(2, (steps, -1)).transpose(2, 3).flatten(1, 2) for rows in looks]
+    return torch.cat(by_word, 1).transpose(1, 2).unflatten(-1, (h, w)), scores.softmax(-1)
 
 
-def _by_word(attn, at_places, steps): # (bs, heads, words, n), one for each attention of a look
-    "Calls of one layer follow each other word by word."
+def _looks(attn, places, steps): # for each layer (bs, heads, words*times, places)
+    "What words ask places, call after call; not what places ask one another."
     layers = {}
     for name, a in attn.items():
-        if any(a is seen for seen in at_places): layers.setdefault(name.split('@')[0], []).append(a)
-    for calls in layers.values():
-        rows = torch.cat(calls, 2) # (bs, heads, words*times, n)
-        yield rows.unflatten(2, (steps, -1)).transpose(2, 3).flatten(1, 2)
+        among_places = a.shape[-2] == a.shape[-1] and a.shape[-2] != steps
+        if a.shape[-1] == places and not among_places:
+            layers.setdefault(name.split('@')[0], []).append(a)
+    return [torch.cat(calls, 2) for calls in layers.values()]
 
 # %% ../nbs/workbench/21_captions.ipynb #0590f8f0
 @dataclass

@@ -364,8 +364,8 @@ class Running:
             yield m.register_forward_hook(self._leave)
 
 # %% ../nbs/workbench/09_intercept.ipynb #intc0029
-def _enter(self, module, args, kwargs):
-    if here() != self.start: return
+def _enter(self, module, args, kwargs=None): # none, if another thread has left in between
+    if here() != self.start or kwargs is None: return
     if module is self.model:
         seen = self.frames, self.calls, self.computed, self.missed, self.sources
         for found in seen: found.clear()
@@ -408,7 +408,7 @@ class Sighting:
         "Other weights in the model's own layout. Raises `ValueError` for those of another shape."
         weights = self.weights.detach().requires_grad_()
         with torch.inference_mode(False), torch.enable_grad():
-            weights = weights.clone() if weights.is_inference() else weights
+            weights, table = (t.clone() if t.is_inference() else t for t in (weights, table))
             shaped = self.shaped(weights.requires_grad_())
             if table.shape != shaped.shape: raise ValueError(
                 f'{self.name} has weights {tuple(shaped.shape)}, not {tuple(table.shape)}.')

@@ -211,7 +211,11 @@ def find_places(
     places = block_ends(model) or conv_ends(model)
     if once: places = {n: place_behind(model, n, place.channels) for n, place in places.items()}
     if where is not None: return _running(named_places(model, places, where), ran)
-    if ran is not None: places = {n: p for n, p in places.items() if _layer_of(p) in ran}
+    if places and ran is not None:
+        places = {n: p for n, p in places.items() if _layer_of(p) in ran}
+        if not places: raise ValueError(
+            f'The places that are known in this {type(model).__name__} never run: name a layer '
+            'that does in where=.')
     if not places: raise ValueError(
         f'No place for attention in this {type(model).__name__}: looked for residual blocks and, '
         'in nn.Sequential, for convolutions. Name a layer in where=.')

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastai.torch_core import (
     TensorBase,
     TensorCategory,
@@ -215,7 +216,9 @@ def _like(picture): # gives a function from a Pillow picture to an item of the s
 def _plain_picture(picture):
     "Bytes, arrays and tensors as a Pillow picture; of a dataset's item the picture."
     if isinstance(picture, tuple) and picture: return _plain_picture(picture[0])
-    if isinstance(picture, bytes): return Image.open(io.BytesIO(picture))
+    if isinstance(picture, bytes):
+        try: return Image.open(io.BytesIO(picture))
+        except OSError: raise ValueError('These bytes are no picture file.') from None
     if isinstance(picture, (np.ndarray, Tensor)): return Image.fromarray(to_rgb(picture))
     return picture
 
@@ -406,11 +409,12 @@ def _by_activation(activation, scores):
 def _asked(loss, n): # of n columns -> kind, function from scores to shares
     "What a loss says of scores that rise: together, twice as high, and above 1."
     loss = _on_cpu(loss)
-    bs = 3 if n == 2 else 2 # unlike the columns, so that no targets fit by chance
+    bs = min(n, 64) + 1 + (n == 65) # unlike the columns, so that no targets fit by chance
     scores = torch.randn(bs, n, generator=torch.Generator().manual_seed(0))
     classes = torch.arange(bs) % n
-    at_first, higher, double = (_loss(loss, s, classes) for s in (scores, scores + 3, 2*scores))
-    if n > 1 and None not in (at_first, higher, double):
+    for y in (classes, F.one_hot(classes, n).float()) if n > 1 else ():
+        at_first, higher, double = (_loss(loss, s, y) for s in (scores, scores + 3, 2*scores))
+        if None in (at_first, higher, double): continue
         if abs(higher - at_first) < 1e-3*(1 + abs(at_first)): return 'classes', _softmax
         if abs(double - 2*at_first) < 1e-3*(1 + abs(at_first)): return 'classes', torch.exp
     true = [torch.ones(bs, n), torch.ones(bs), torch.ones(bs).long()][:3 if n == 1 else 1]
@@ -426,8 +430,9 @@ def _loss(loss, scores, y):
     try:
         with keep_random(), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return float(loss(scores, y).mean())
+            said = float(loss(scores, y).mean())
     except Exception: return None # it takes other targets
+    return said if np.isfinite(said) else None
 
 
 def _on_cpu(loss): # a copy: asking leaves no trace, and no probability above 1 stops a GPU
@@ -494,15 +499,20 @@ def batch_of(
 
 
 def is_several(picture) -> bool: # anything
-    "Is it a folder, or a list of files or pictures?"
+    "Is it a folder, or a list of files, pictures, arrays or items of a dataset?"
     if isinstance(picture, (str, Path)): return Path(picture).is_dir()
-    return isinstance(picture, (list, L)) and _are_files(picture)
+    if isinstance(picture, tuple): return _are_files(picture) # and no item: a picture, its label
+    kinds = str, Path, Image.Image, bytes, np.ndarray, tuple
+    listed = isinstance(picture, (list, L)) and len(picture)
+    return bool(listed) and all(isinstance(p, kinds) for p in picture)
 
 
 def _are_files(pictures):
+    "One file, or several, or several pictures."
     if isinstance(pictures, (str, Path)): return True
     listed = isinstance(pictures, (list, tuple, L)) and len(pictures)
-    return listed and all(isinstance(p, (str, Path, Image.Image)) for p in pictures)
+    kinds = (str, Path), Image.Image
+    return bool(listed) and any(all(isinstance(p, k) for p in pictures) for k in kinds)
 
 
 def _opened(learn, files, labels): # -> batches

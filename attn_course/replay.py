@@ -738,11 +738,11 @@ def _proven(run, layer):
     variants = layout.back(_changed(layout.grid(act[:1]), n), act[:1]) if layout else \
         _changed(act[:1], n) # its places, and nothing else
     whole = _run_again(run, layer, 0, variants, shortcut=False)
-    if not _close(tree_map(_first, run.out), tree_map(_last, whole), 1) or _count(whole) != n:
+    if not _close(_one(run.out, 0, bs), _one(whole, -1, n), 1) or _count(whole) != n:
         raise ValueError(
             f'The model does not repeat its own answer when {layer!r} puts out the same again: '
             'choose another layer.')
-    if _close(tree_map(_first, whole), tree_map(_last, whole), 1):
+    if _close(_one(whole, 0, n), _one(whole, -1, n), 1):
         raise ValueError(f'What {layer!r} puts out changes no answer: choose a layer that counts.')
     try: # what a module keeps for later is now of other pictures, and of another number of them
         with undisturbed(run.model), torch.no_grad():
@@ -759,13 +759,15 @@ def _changed(act, n):
     return torch.where(share == 1, act, act*share + other*(1 - share))
 
 # %% ../nbs/workbench/13_replay.ipynb #repl0040
-def _first(t): return t[:1] if isinstance(t, Tensor) and t.ndim else t
-
-
-def _last(t): return t[-1:] if isinstance(t, Tensor) and t.ndim else t
+def _one(out, i, n): # of n images
+    "The outputs for one image alone."
+    if _by_image(out, n): return [out[i]]
+    def of(t): return t[i:][:1] if isinstance(t, Tensor) and t.ndim else t
+    return tree_map(of, out)
 
 
 def _count(out):
+    if type(out) in (list, tuple) and _by_image(out, len(out)): return len(out)
     t = first_tensor(out)[1]
     return len(t) if t is not None and t.ndim else None
 

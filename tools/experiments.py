@@ -100,7 +100,8 @@ def by_old_code(
     "What the code that made the stored table says on this machine."
     file = f'nbs/results/{number}.csv'
     git = ['git', '-C', ROOT]
-    made = subprocess.check_output([*git, 'log', '-1', '--format=%H', '--', file], text=True).strip()
+    log = [*git, 'log', '-1', '--format=%H', '--', file]
+    made = subprocess.check_output(log, text=True).strip()
     with tempfile.TemporaryDirectory() as folder:
         course, said = Path(folder)/'course', Path(folder)/'said.json'
         subprocess.check_call([*git, 'worktree', 'add', '-q', '--detach', course, made])
