@@ -301,7 +301,7 @@ def _apart(rec, name):
     "Does a layer run several times, and one call does not depend on another?"
     calls = [rec.acts[call] for call in rec.calls(name)]
     if len(calls) < 2: return False
-    if not all(a.requires_grad for a in calls): return True # no gradient tells that it depends
+    if not all(a.requires_grad and not a.is_inference() for a in calls): return True # none tells
     kept = dict(rec.grads) # hooks on the way write into the record
     with torch.inference_mode(False), torch.enable_grad():
         ends = torch.autograd.grad(calls[-1].sum(), calls[:-1], retain_graph=True,

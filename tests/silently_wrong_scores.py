@@ -409,7 +409,7 @@ def check_moves(
     *args, **kwargs, # what `add_attention` gets besides
 ) -> bool: # is it there?
     "What is said to be there runs, and its weights move in training; or a sentence says no."
-    learn = value_or_sentence(['never runs', 'No place'], add_attention, learn, *args,
+    learn = value_or_sentence(['never run', 'No place'], add_attention, learn, *args,
                               verbose=False, **kwargs)
     if learn is None: return False
     ran, places = set(), attention_places(learn)
@@ -1375,8 +1375,9 @@ def raw_inference_mode():
             if found is not None: same(found, map_, f'{method} of a picture made elsewhere')
     check_records_in_inference_mode()
     for net, x in two_networks():
-        layer = '0' if isinstance(net, nn.Sequential) else 'layer4'
+        layer = '0' if isinstance(net, nn.Sequential) else 'layer3'
         right = right_gradcam(net, x, layer)
+        assert right.any()
         check_in_inference_mode(partial(heatmaps, net, x, 'gradcam', 1, layer), right, 'gradcam')
         eigen = partial(heatmaps, net, x, 'eigencam', 1, layer)
         check_in_inference_mode(eigen, eigen(), 'eigencam')
