@@ -106,6 +106,57 @@ def _check_same(rec):
             f'{tuple(attn.shape[2:])} queries and keys ({asked}; {seen}), {first} {(n, n)} '
             f'({tokens}).')
 
+# %% ../nbs/workbench/17_blocks.ipynb #a72c6d12
+def _without(s, heads):
+    "The weights that were seen, zero for some heads. Raises `ValueError` for a head not there."
+    weights = s.weights.detach().requires_grad_()
+    with torch.enable_grad():
+        shaped = s.shaped(weights)
+        if not set(heads) <= set(range(shaped.shape[1])): raise ValueError(
+            f'{s.name} has heads 0 to {shaped.shape[1] - 1}, not {heads}.')
+        off, = torch.autograd.grad(shaped[:, heads].sum(), weights)
+    return s.weights*(1 - off)
+
+
+@contextmanager
+def _changed(model, change): # name of a layer or of a call -> function: `Sighting` -> weights
+    "Raises `ValueError` for a layer that is not there, and for one that ran and did not attend."
+    running, seen = Running(model), {}
+    find_layers(model, [name.partition('@')[0] for name in change if name])
+    def see(s):
+        call = s.name if s.call == 1 else f'{s.name}@{s.call}'
+        seen.update({s.name: True, call: True})
+        asked = change.get(call, change.get(s.name))
+        return s.weights if asked is None else asked(s)
+    changer = Interceptor(running, see, ask=axes_by_probe, changes=True)
+    with in_python(), hooked(running.hooks()), changer: yield
+    lost = [name for name in change if name not in seen]
+    if lost and running.outs: raise ValueError(
+        f'{lost[0]!r} has no attention to change; there is that of {", ".join(seen) or "none"}.')
+
+
+@contextmanager
+def without_heads(
+    model:nn.Module, # any PyTorch model
+    off:dict, # name of an attention layer, as `capture` names it -> indices of heads
+): # gives nothing
+    "Attention weights of these heads are zero inside the `with`. Raises as `with_attention` does."
+    asked = {name: torch.as_tensor(heads).reshape(-1).tolist() for name, heads in off.items()}
+    change = {name: partial(_without, heads=sorted(set(h))) for name, h in asked.items()}
+    with _changed(model, change): yield
+
+# %% ../nbs/workbench/17_blocks.ipynb #3ef0ba52
+@contextmanager
+def with_attention(
+    model:nn.Module, # any PyTorch model
+    change:dict, # name of an attention layer, as `capture` names it -> function
+): # gives nothing; a function gets weights (bs, heads, queries, keys) and returns as many
+    """Other attention weights inside the `with`; whoever captures there sees these.
+
+    Raises `ValueError` for weights of another shape, and for a layer without attention."""
+    def by(fn): return lambda s: s.back(fn(s.shaped(s.weights.detach())))
+    with _changed(model, {name: by(fn) for name, fn in change.items()}): yield
+
 # %% ../nbs/workbench/17_blocks.ipynb #blck0017
 @contextmanager
 def _outputs(model, names): # gives a dictionary: name of a module -> what it put out
@@ -132,7 +183,11 @@ def _read(model, xb, last):
             'head reads, and there is none. Give the model without it.')
         if out.requires_grad:
             rec.backward(mixture(out.float()).sum())
-            grads = rec.attn_grads[last][0].abs().sum((0, 2))
+            each = rec.attn_grads[last].abs().sum((1, 3)) # (pictures, queries)
+            grads = each[0]
+            if not torch.equal(each[0] > 0, each[-1] > 0): raise ValueError(
+                f'The head of {kind} reads other tokens of each picture, as a maximum does: ask '
+                'for one picture at a time.')
     if not grads.any(): raise ValueError(
         f'Nothing that the last attention of {kind}, {last}, gives moves its answer: are the '
         'weights of its head zeros, or is a gate behind the attention closed?')
@@ -156,7 +211,8 @@ _found_tokenwise = weakref.WeakKeyDictionary() # model -> {what it was given, wh
 
 def _tokenwise(model, xb, blocks):
     "Names of the blocks all of whose parts beside attention take each token alone."
-    key, known = (settings_of(model, (xb,)), *blocks.read), _found_tokenwise.setdefault(model, {})
+    key = settings_of(model, (xb,)), _gates_of(model), *blocks.read
+    known = _found_tokenwise.setdefault(model, {})
     if key in known: return known[key]
     found = dict.fromkeys(blocks.names.values(), True)
     def look(block):
@@ -176,6 +232,24 @@ def _beside_attention(model, attn, block):
     for name, m in model.get_submodule(block).named_children():
         if not f'{attn}.'.startswith(f'{block}.{name}.'): yield m
 
+# %% ../nbs/workbench/17_blocks.ipynb #blck0061
+def _gates_of(model): # a gate that opens changes what was found while it was closed
+    few = [p.detach() for p in model.parameters() if p.ndim <= 1 and p.numel()]
+    return tuple(torch.stack(torch._foreach_norm(few)).tolist()) if few else ()
+
+
+def _check_series(model, xb, blocks, attn):
+    "Raises `ValueError` where two attentions that are no part of a block stand side by side."
+    names = list(blocks.names)
+    if any(attn_ != block for attn_, block in blocks.names.items()): return
+    for name, behind in zip(names, names[1:]):
+        other = with_attention(model, {name: lambda t: t.flip(-1)})
+        with undisturbed(model), torch.no_grad(), other, capture(model, attn=behind) as rec:
+            model(xb)
+        if torch.equal(rec.attn[behind], attn[behind]): raise ValueError(
+            f'{name} and {behind} attend side by side, and no module holds both: what the one says '
+            'does not pass through the other, so the two cannot be followed one after the other.')
+
 # %% ../nbs/workbench/17_blocks.ipynb #blck0018
 _found = weakref.WeakKeyDictionary() # model -> {what it was given: its `Blocks`, nothing read yet}
 
@@ -188,7 +262,7 @@ def find_blocks(
 
     Raises `ValueError` for a model whose blocks see different tokens, for one without any, and for
     one whose head sees more than the last block puts out."""
-    key, known = settings_of(model, (xb,)), _found.setdefault(model, {})
+    key, known = (settings_of(model, (xb,)), _gates_of(model)), _found.setdefault(model, {})
     if key not in known:
         with undisturbed(model), torch.no_grad():
             try:
@@ -197,10 +271,12 @@ def find_blocks(
             except RuntimeError as e: raise ValueError(str(e)) from None
             _check_same(rec)
             blocks = Blocks(blocks_of(rec.attn), next(iter(rec.tokens.values()))[1], [])
+            _check_series(model, xb[:1], blocks, rec.attn)
             _token_outputs(model, xb[:1], blocks)
+        if len(known) > 30: known.clear()
         known[key] = blocks
     found = known[key]
-    return replace(found, read=_read(model, xb[:1], list(found.names)[-1]))
+    return replace(found, read=_read(model, xb[:2], list(found.names)[-1]))
 
 
 def check_lens(
@@ -264,52 +340,3 @@ def blocks_apart(
         capture(model, attn=list(blocks.names), attn_grads=True) as rec, hooked(cuts),
         replaced(thin), _outputs(model, blocks.names.values()) as outs,
     ): yield rec, outs
-
-# %% ../nbs/workbench/17_blocks.ipynb #a72c6d12
-def _without(s, heads):
-    "The weights that were seen, zero for some heads. Raises `ValueError` for a head not there."
-    weights = s.weights.detach().requires_grad_()
-    with torch.enable_grad():
-        shaped = s.shaped(weights)
-        if not set(heads) <= set(range(shaped.shape[1])): raise ValueError(
-            f'{s.name} has heads 0 to {shaped.shape[1] - 1}, not {list(heads)}.')
-        off, = torch.autograd.grad(shaped[:, list(heads)].sum(), weights)
-    return s.weights*(1 - off)
-
-
-@contextmanager
-def _changed(model, change): # name of a layer or of a call -> function: `Sighting` -> weights
-    "Raises `ValueError` for a layer that is not there, and for one that ran and did not attend."
-    running, seen = Running(model), {}
-    find_layers(model, [name.partition('@')[0] for name in change if name])
-    def see(s):
-        call = s.name if s.call == 1 else f'{s.name}@{s.call}'
-        seen.update({s.name: True, call: True})
-        asked = change.get(call, change.get(s.name))
-        return s.weights if asked is None else asked(s)
-    changer = Interceptor(running, see, ask=axes_by_probe, changes=True)
-    with in_python(), hooked(running.hooks()), changer: yield
-    lost = [name for name in change if name not in seen]
-    if lost and running.outs: raise ValueError(
-        f'{lost[0]!r} has no attention to change; there is that of {", ".join(seen) or "none"}.')
-
-
-@contextmanager
-def without_heads(
-    model:nn.Module, # any PyTorch model
-    off:dict, # name of an attention layer, as `capture` names it -> indices of heads
-): # gives nothing
-    "Attention weights of these heads are zero inside the `with`. Raises as `with_attention` does."
-    with _changed(model, {n: partial(_without, heads=heads) for n, heads in off.items()}): yield
-
-# %% ../nbs/workbench/17_blocks.ipynb #3ef0ba52
-@contextmanager
-def with_attention(
-    model:nn.Module, # any PyTorch model
-    change:dict, # name of an attention layer, as `capture` names it -> function
-): # gives nothing; a function gets weights (bs, heads, queries, keys) and returns as many
-    """Other attention weights inside the `with`; whoever captures there sees these.
-
-    Raises `ValueError` for weights of another shape, and for a layer without attention."""
-    def by(fn): return lambda s: s.back(fn(s.shaped(s.weights.detach())))
-    with _changed(model, {name: by(fn) for name, fn in change.items()}): yield

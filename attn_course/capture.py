@@ -107,7 +107,12 @@ class Record(_Store):
     def tokens(self) -> LayerDict:
         """What queries and keys stand for: by name, (`Tokens` of the queries, of the keys).
 
-        When it is first asked for, a probe runs the model aside, once per size of picture."""
+        When it is first asked for, a probe runs the model aside, once per size of picture. Raises
+        `RuntimeError` if the model is gone by then."""
+        gone = self._model is not None and self._model() is None
+        if gone and self._sides and not self._tokens: raise RuntimeError(
+            'The model of this record is gone, and nobody else knows which token is which place: '
+            'keep the model, or ask for rec.tokens while it is there.')
         if not self._tokens and self._sides: self._tokens.update(_read_tokens(self))
         return self._tokens
 
@@ -144,7 +149,8 @@ def _described(rec, name):
     if not found: rec.acts[name] # raises, and lists what there is
     parts = [', '.join(f'{kind} {tuple(t.shape)}' for kind, t in found.items())]
     if name in rec._sides:
-        queries, keys = map(str, rec.tokens[name])
+        try: queries, keys = map(str, rec.tokens[name])
+        except RuntimeError: queries = keys = 'places unknown, its model is gone'
         parts.append(queries if queries == keys else f'queries: {queries}, keys: {keys}')
     if name in rec.notes: parts.append(rec.notes[name])
     return f'{name}: ' + '; '.join(parts)

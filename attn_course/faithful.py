@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .cam import heatmaps
 from .capture import network_of
-from .contexts import keep_random
+from .contexts import keep_random, undisturbed
 from .metrics import FILLS, area, bootstrap, mass_inside, removal_curve
 from .plot import AltFigure, plot_table
 from .prepare import batch_of
@@ -105,7 +105,9 @@ def sensitivity(trial:Trial) -> Tensor: # (n,) in 0..2, the worst of five draws
 
 # %% ../nbs/15_faithful.ipynb #ddd778ae
 def _maker(net, method, layer): # function: pictures, classes -> maps
-    if callable(method): return lambda xb, target: method(net, xb, target)
+    def own(xb, target): # as it runs elsewhere, and on a batch of its own
+        with undisturbed(net): return method(net, xb.clone(), target)
+    if callable(method): return own
     return lambda xb, target: heatmaps(net, xb, method, target, layer)
 
 

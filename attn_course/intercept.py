@@ -332,6 +332,7 @@ class Running:
     ):
         self.names = {m: n for n, m in model.named_modules()}
         self.model, self.frames, self.start = model, [], here()
+        self.learned = {m for m in self.names if next(m.parameters(), None) is not None}
         self.given, self.outs = ((), {}), [] # what the model was given, and put out
         self.settings = None, None # what it was given, and what a probe then depends on
         self.calls = {} # name of a module -> how often it has attended
@@ -351,9 +352,12 @@ class Running:
         return next((getattr(m, a) for m, a in says if isinstance(getattr(m, a, None), int)), None)
 
     def items(self, queries, keys): # of so many tokens
-        "How many pictures or windows was the innermost layer given that has as many tokens?"
-        for _, s in reversed(self.frames):
-            if len(s) == 3 and s[1] in (queries, keys): return s[0]
+        """How many pictures or windows was the innermost layer given that has as many tokens?
+
+        A layer without weights is given what others have folded, and a bias is square, too."""
+        for module, s in reversed(self.frames):
+            if self.learned and module not in self.learned: continue
+            if len(s) == 3 and s[1] in (queries, keys) and s[2] not in (queries, keys): return s[0]
             if len(s) == 4 and {s[1]*s[2], s[2]*s[3]} & {queries, keys}: return s[0]
 
     def hooks(self): # yields handles
@@ -695,9 +699,8 @@ class Interceptor(TorchFunctionMode):
     def listens(self): return bool(self.running.frames) and here() == self.running.start
 
     def __enter__(self):
-        start = self.running.start
+        self.first = [c for c in _changers if c.running.start == self.running.start]
         if self.changes: _changers.append(self)
-        else: self.first = [c for c in reversed(_changers) if c.running.start == start]
         if self.first: self.rows = lambda n: None # changed weights are those of all queries
         for changer in self.first: changer.taken.append(self)
         return super().__enter__()
@@ -721,6 +724,7 @@ def _read(seer, s):
     "(what the axes of the batch stand for, pictures in it)"
     w, image = s.ordered(s.weights), seer.running.image
     shape, queries, keys = tuple(w.shape[:-2]), *w.shape[-2:]
+    if not w.numel(): seer.refuse('it is given no picture')
     if seer.documented: return _as_documented(seer, s, shape)
     items = seer.running.items(keys if s.rows is not None else queries, keys)
     bs = _pictures(image, math.prod(shape), queries, keys)
@@ -739,7 +743,7 @@ def _as_documented(seer, s, shape):
 
 def _pictures(image, total, queries, keys):
     "How many pictures are in the batch? None if sizes do not say."
-    if len(image) != 3: return image[0] if image and total % image[0] == 0 else 1
+    if len(image) != 3: return image[0] if image and image[0] and total % image[0] == 0 else 1
     first, second = (n in (queries, keys) for n in image[:2]) # tokens may come first
     if first != second: return image[1] if first else image[0]
     fits = {n for n in image[:2] if total % n == 0}

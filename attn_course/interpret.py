@@ -30,7 +30,7 @@ from .cases import check_options, numbered, question, sight_figure
 from .prepare import files_in, is_several, names_for, read_labels, shown_pictures
 
 # %% ../nbs/08_interpret.ipynb #int8002d
-from .prepare import shown_words, target_title, typed_targets
+from .prepare import column_for, columns_of, shown_words, target_title, typed_targets
 
 # %% ../nbs/08_interpret.ipynb #int80035
 def show_heatmap(
@@ -47,13 +47,16 @@ def show_heatmap(
 
     Raises `FileNotFoundError`, `ValueError` for a wrong class or layer, `TypeError` for options."""
     check_options(kwargs)
-    if is_several(picture): return [show_heatmap(model, one, target, method, layer, prepare, labels,
-                                                 **kwargs) for one in files_in(picture)]
+    rest = target, method, layer, prepare, labels
+    if is_several(picture):
+        return [show_heatmap(model, p, *rest, **kwargs) for p in files_in(picture)]
     methods, layers, names = as_list(method), as_list(layer), class_names(model, labels)
     asked = list(dict.fromkeys(class_number(t, names) for t in asked_targets(target)))
     if len(methods) != 1 or len(layers) != 1 or not asked: raise ValueError('show_heatmap '
         'draws one method at one layer, for one target or more; give lists to heatmaps.')
     sight = see(model, picture, prepare)
+    if names and len(names) == 2: # they may share a column
+        asked = [column_for(t, names, columns_of(model, sight.xb)) for t in asked]
     maps = heatmaps(model, sight.xb, methods, asked, layers)
     answers = answers_of(model, maps.out)
     titles = numbered([target_title(t, maps.out, names, answers) for t in asked])

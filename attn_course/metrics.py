@@ -98,6 +98,8 @@ def fill_linear(
     """A weighted mean of the eight neighbours in place of what is gone (Rong et al. 2022, sec. 5).
 
     Where everything is gone it is the mean colour."""
+    if x.dtype in (torch.half, torch.bfloat16): # too coarse for the equations
+        return fill_linear(x.float(), gone, noise, tolerance).to(x.dtype)
     hole = gone[:, None].to(x.dtype)
     share = _around(torch.ones_like(x)) # less than 1 at the border
     def matrix(t): return hole*(share*t - _around(t))

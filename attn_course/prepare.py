@@ -31,7 +31,7 @@ from PIL import Image
 from torch import Tensor
 
 from .capture import network_of
-from .contexts import keep_random
+from .contexts import keep_random, undisturbed
 from .render import at_height, overlay_part, to_rgb
 from .replay import at_home, scores_in
 
@@ -328,6 +328,11 @@ def class_number(
     names, # list of str, or None
 ): # the number of a name; every other target as it is
     "A class name as its number. Raises `ValueError` for an unknown name, listing similar ones."
+    number = isinstance(target, int) and names and str(target) in names
+    clash = number and names[target:target + 1] != [str(target)]
+    if clash: raise ValueError(
+        f'{target} is the name of a class and the number of another: say {str(target)!r} for the '
+        f'class of that name, {names[target:target + 1]} for the other.')
     if not isinstance(target, str) or target == 'pred': return target
     if names is None: raise ValueError(
         f'There are no names to look {target!r} up in: give labels= or a class number.')
@@ -413,16 +418,21 @@ def _asked(loss, n): # of n columns -> kind, function from scores to shares
     scores = torch.randn(bs, n, generator=torch.Generator().manual_seed(0))
     classes = torch.arange(bs) % n
     for y in (classes, F.one_hot(classes, n).float()) if n > 1 else ():
-        at_first, higher, double = (_loss(loss, s, y) for s in (scores, scores + 3, 2*scores))
-        if None in (at_first, higher, double): continue
-        if abs(higher - at_first) < 1e-3*(1 + abs(at_first)): return 'classes', _softmax
-        if abs(double - 2*at_first) < 1e-3*(1 + abs(at_first)): return 'classes', torch.exp
+        true = scores + F.one_hot(classes, n)
+        asked = [_loss(loss, s, y) for s in (scores, scores + 3, 2*scores, true)]
+        if None in asked or not asked[3] < asked[0]: continue # it does not like a true class
+        at_first, higher, double, _ = asked
+        much = abs(double - at_first)
+        if abs(higher - at_first) < 1e-3*much: return 'classes', _softmax
+        if abs(double - 2*at_first) < 1e-3*much: return 'classes', torch.exp
     true = [torch.ones(bs, n), torch.ones(bs), torch.ones(bs).long()][:3 if n == 1 else 1]
     for y in true:
-        half, whole, above = (_loss(loss, torch.full((bs, n), v), y) for v in (.5, 1., 2.))
+        scored = (torch.full((bs, n), v) for v in (.5, 1., 2., 1e3))
+        half, whole, above, far = (_loss(loss, s, y) for s in scored)
         if None in (half, whole) or not whole < half: continue
         if above is None: return 'labels', torch.clone # they are probabilities
-        return ('labels', torch.sigmoid) if above < whole else ('numbers', None)
+        falls = far is not None and far <= above < whole # a number beyond 2 would turn it
+        return ('labels', torch.sigmoid) if falls else ('numbers', None)
     return 'numbers', None
 
 
@@ -448,6 +458,30 @@ def names_for(
 ): # list of str, or None
     "The names of the columns: of two classes that share one, the second."
     return names[1:] if names and columns == 1 and len(names) == 2 else names
+
+
+def columns_of(
+    model, # a learner or a bare model
+    xb:Tensor, # (bs, c, h, w)
+) -> int: # 0 for what puts out no scores
+    "How many scores does a model put out for a picture?"
+    net = network_of(model)
+    with undisturbed(net), torch.no_grad(): scores = scores_in(net(at_home(net, xb)))
+    return 0 if scores is None else scores.shape[1]
+
+
+def column_for(
+    target, # a class number, or any other target
+    names, # list of str, or None
+    columns:int, # of the scores
+): # the number of its column
+    "Of two classes that share a column, the second. Raises `ValueError` for the first."
+    shared = columns == 1 and names and len(names) == 2
+    number = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
+    if not (shared and number): return target
+    if target == 1: return 0
+    raise ValueError(f'One column stands for {names[1]!r} alone: ask for that, or give a target '
+                     f'function, lambda out: -out[:, 0], for {names[0]!r}.')
 
 
 def target_title(
@@ -487,8 +521,11 @@ def batch_of(
     net, y = network_of(model), None
     if isinstance(pictures, np.ndarray): pictures = torch.as_tensor(pictures)
     if not isinstance(pictures, Tensor):
-        batches = _opened(model, pictures, labels) if _are_files(pictures) else list(pictures)
+        with keep_random():
+            batches = _opened(model, pictures, labels) if _are_files(pictures) else list(pictures)
         if not batches: raise ValueError('There are no pictures.')
+        if labels and any(isinstance(b, Tensor) or len(b) < 2 for b in batches):
+            raise ValueError('These batches hold no labels.')
         if labels: y = torch.cat([b[1].as_subclass(Tensor).cpu() for b in batches])
         xs = [b if isinstance(b, Tensor) else b[0] for b in batches]
         pictures = torch.cat([x.as_subclass(Tensor) for x in xs])

@@ -8,8 +8,9 @@ __all__ = []
 # %% ../nbs/workbench/11_probe.ipynb #prob0002
 import math
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from itertools import combinations
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -217,19 +218,28 @@ def settings_of(
     "What a probe depends on: modules, what they hold, sizes and choices a model is given."
     modules = tuple((name, type(m), *(_plain(v) for k, v in vars(m).items() if k != 'training'))
                     for name, m in model.named_modules())
-    orders = tuple(_plain(b.tolist()) for b in model.buffers()
-                   if b.ndim and not b.is_floating_point() and b.numel() < 1000)
+    orders = tuple(_plain(b) for b in model.buffers() if b.ndim)
     leaves = tree_leaves(given)
     sizes = tuple((t.shape[1:], t.dtype) for t in leaves if isinstance(t, Tensor))
-    return modules, orders, sizes, tuple(_plain(x) for x in leaves if not isinstance(x, Tensor))
+    first = next((t for t in leaves if isinstance(t, Tensor)), None)
+    return modules, orders, sizes, tuple(_plain(x) for x in leaves if x is not first)
 
 
 def _plain(x):
-    "Numbers, words and lists of them as text; nothing of anything else."
+    "Numbers, words, whole numbers in tensors and what holds these, as text; nothing of the rest."
     if isinstance(x, (str, int, float, bool, type(None))): return repr(x)
     if isinstance(x, (tuple, list)) and len(x) < 1000: return repr([_plain(v) for v in x])
     if type(x) is dict and len(x) < 1000: return repr({str(k): _plain(v) for k, v in x.items()})
+    if type(x).__name__ == 'ndarray' and x.dtype.kind in 'iub': x = torch.as_tensor(x)
+    if isinstance(x, Tensor) and not (x.is_floating_point() or x.is_complex()): return _digest(x)
+    if type(x) is SimpleNamespace or is_dataclass(x) and not isinstance(x, type):
+        return _plain(vars(x))
     return ''
+
+
+def _digest(t): # of whole numbers: other numbers or another order give another one
+    at = torch.arange(1, t.numel() + 1, device=t.device, dtype=torch.double)
+    return repr((tuple(t.shape), (t.flatten().double()*at.sqrt()).sum().item()))
 
 
 def axes_by_probe(
@@ -669,9 +679,10 @@ def _find_places(model, given, alone=False):
     one = with_first(one, tensors_of(one)[0].nan_to_num())
     def keep(module, args, out): shapes.extend(tuple(t.shape) for t in tensors_of((out,)))
     more = [lambda m=m: m.register_forward_hook(keep) for m in model.modules()]
-    run_aside(Interceptor(Running(model), lambda s: s.weights, ask=lambda seer, s: (None, None)),
-              one, more)
     x, kinds = tensors_of(one)[0], special_tokens(model)
+    whole = _weights(model, one, more)
+    if whole and all(map(torch.equal, whole, _weights(model, with_first(one, _framed(x))))):
+        return Places(x.new_zeros(0, *x.shape[2:]).bool(), {}, []) # of a part of the picture
     sizes, exact, tokens = _sizes(shapes, tuple(x.shape[2:]))
     masks = _masks(_mask_grids(exact, tokens), tuple(x.shape[2:]))
     batch = some_pictures(one, [0]*(1 + len(masks) + len(kinds)), alone=alone)
@@ -689,6 +700,23 @@ def _find_places(model, given, alone=False):
                       and not _sure(attention[c])}
         if all(_sure(sides) for sides in attention.values()): break
     return Places(masks, attention, outputs)
+
+
+def _weights(model, given, more=()):
+    "All attention weights of a run."
+    seen = []
+    def keep(s):
+        seen.append(s.weights.detach().clone())
+        return s.weights
+    run_aside(Interceptor(Running(model), keep, ask=lambda seer, s: (None, None)), given, more)
+    return seen
+
+
+def _framed(x): # pictures with noise on their edge, as wide as a 32nd of them
+    middle = torch.zeros_like(x[:, :1], dtype=torch.bool)
+    edge = [max(1, side//32) for side in x.shape[2:]]
+    middle[..., edge[0]:-edge[0], edge[1]:-edge[1]] = True
+    return torch.where(middle, x, noise_like(x))
 
 
 def _sure(sides): return all(t.grid or t.others for t in sides)

@@ -176,6 +176,7 @@ def _channel_axes(
         def judge(layer, args, out):
             t = first_tensor(out)[1]
             known = t is not None and t.ndim == 4 and tuple(t.shape[1:]) in convolved
+            known = known and not _either(*t.shape[1:])
             found[name] = 'first' if known else 'sequence' if unclear else _judged(layer, last)
         return judge
     axes = [(m, _channel_axis(m)) for m in model.modules()]
@@ -183,6 +184,10 @@ def _channel_axes(
              for m, axis in axes if axis)
     then = (model.get_submodule(n).register_forward_hook(from_here(asked(n))) for n in layers)
     with hooked(first), hooked(then): yield found
+
+
+def _either(a, b, c): # (bs, a, b, c): may channels be first, and last as well?
+    return abs(a*c - b*b) < .1*b*b # (a, b) has the proportions of (b, c)
 
 # %% ../nbs/workbench/13_replay.ipynb #repl0017
 _last_layers = weakref.WeakKeyDictionary()
@@ -671,7 +676,7 @@ def _keep(run, rec, axes, numbers):
         if unused:
             raise ValueError(f'The score does not depend on {unused[0]}: choose another layer.')
         run._grads.append({name: rec.grads[call] for name, call in last.items()})
-        _check_reached(run, run._grads[-1])
+        if number.any(): _check_reached(run, run._grads[-1]) # a difference that is 0 has a flat map
 
 
 def _run_layout(run, rec, call, axes):
@@ -920,7 +925,8 @@ def at_home(
 ) -> Tensor: # plain, without a graph
     "A tensor where the model's weights are, and of their type."
     weights = (p for p in model.parameters() if p.is_floating_point())
-    return xb.detach().as_subclass(Tensor).to(next(weights, xb))
+    moved = xb.detach().as_subclass(Tensor).to(next(weights, xb))
+    with torch.inference_mode(False): return moved.clone() if moved.is_inference() else moved
 
 # %% ../nbs/workbench/13_replay.ipynb #repl0056
 def image_batch(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.foundation import L
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -20,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from .capture import find_layers, network_of
 from .contexts import keep_random, undisturbed
-from .prepare import answers_of, class_names, class_number
+from .prepare import answers_of, class_names, class_number, column_for
 from .replay import Score, at_home, said, scores_in
 
 # %% ../nbs/workbench/22_trials.ipynb #46ae5b17
@@ -60,6 +61,7 @@ def share_of(
     def score(pictures, which):
         nonlocal answers
         outs = outputs_of(net, pictures, **kwargs)
+        if not torch.isfinite(outs).all(): raise ValueError('Some scores are not finite.')
         answers = answers or answers_of(model, outs)
         shares = outs if answers.shares is None else answers.shares(outs)
         return shares.gather(1, target.to(shares.device)[which, None])[:, 0]
@@ -157,10 +159,11 @@ def classes_for(
             raise ValueError("There are no labels: 'targ' needs a DataLoader or files.")
         target = labels
     names = class_names(model)
-    if isinstance(target, (list, tuple)): target = [class_number(t, names) for t in target]
-    numbers = isinstance(target, list) and not any(isinstance(t, str) for t in target)
-    if numbers: target = np.asarray(target)
-    return Score(class_number(target, names), outs, len(outs)).classes
+    def column(t): return column_for(class_number(t, names), names, outs.shape[1])
+    if hasattr(target, 'tolist'): target = target.tolist() # arrays, tensors, series
+    listed = isinstance(target, (list, tuple, L))
+    target = np.asarray([column(t) for t in target]) if listed else column(target)
+    return Score(target, outs, len(outs)).classes
 
 # %% ../nbs/workbench/22_trials.ipynb #cdbddc61
 def checked_maps(
@@ -221,11 +224,12 @@ def reinitialised(
     seed:int=0, # of the new weights
 ) -> nn.Module: # a copy in eval mode
     "A copy of a model that has forgotten. Raises `ValueError` for a name that is not there."
-    new = _copied(model)
+    names = [names] if isinstance(names, str) else names
+    with torch.inference_mode(False): new = _copied(model)
     found = dict(new.named_modules())
     unknown = [n for n in names or () if n not in found]
     if unknown: raise ValueError(f'There is no module {unknown[0]!r} in this {type(new).__name__}.')
-    with keep_random(), torch.no_grad():
+    with torch.inference_mode(False), keep_random(), torch.no_grad():
         torch.manual_seed(seed)
         for name in [''] if names is None else names: found[name].apply(_forget)
     norms = [m for m in new.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
