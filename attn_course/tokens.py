@@ -109,7 +109,7 @@ def alike(
     for size in range(1, max(image) + 1):
         within = tuple(side//size for side in image)
         beyond, halves = (tuple(-(-side//size) for side in image), tuple(n - 1 for n in within))
-        if tuple(grid) in (within, beyond, halves): return True
+        if tuple(grid) in (within, beyond) or tuple(grid) == halves and min(halves) > 2: return True
     return False
 
 
@@ -244,7 +244,9 @@ def agreements(
     at = torch.tensor([i for i, _ in tokens.others], dtype=torch.long)
     means = at[change[:, at].amin(0) > change.amax()/20]
     best = 0.
-    for fit in FITS[:2] if exact else FITS:
+    fits = FITS[:2] if exact else FITS
+    if min(tokens.grid) < 3: fits = [f for f in fits if f not in ('sampled', 'overlapping')]
+    for fit in fits:
         expected = foretold(tokens, covered(masks, tokens.grid, fit))
         if len(means) == 1: expected[:, means] = .3
         best = max(best, agreement(change, expected))
