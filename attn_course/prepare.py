@@ -65,9 +65,18 @@ def _line(shares, inside, axis):
     at = np.flatnonzero(count > count.max()/2)[1:-1] # pixels at an edge may be mixed with padding
     if len(at) < 3: return None, None
     mean = (shares*inside).sum(axis)[at]/count[at]
+    if _leans(shares, inside, axis): return None, None # turned, or sheared
     slope, start = np.polyfit(at, mean, 1)
     if slope < 1e-3 or np.abs(start + slope*at - mean).max() > .03: return None, None
     return start - slope/2, start + slope*(len(count) - .5)
+
+
+def _leans(shares, inside, axis):
+    "Do coordinates change along the other axis, too?"
+    count, rows = inside.sum(axis, keepdims=True), inside.sum(1 - axis)
+    mean = (shares*inside).sum(axis, keepdims=True)/np.maximum(count, 1)
+    off = ((shares - mean)*inside).sum(1 - axis)/np.maximum(rows, 1)
+    return np.abs(off[rows > rows.max()/2]).max() > .03
 
 # %% ../nbs/workbench/15_prepare.ipynb #prep0011
 def learner_batch(
@@ -274,6 +283,8 @@ def _see_prepared(picture, prepare):
     original = _upright(picture)
     def batch(img):
         x = prepare(img)
+        if isinstance(x, Tensor) and x.ndim == 4 and len(x) != 1: raise ValueError(
+            f'prepare= gives one picture, not {len(x)}: a map belongs to one of them.')
         if isinstance(x, Tensor) and x.ndim in (3, 4): return x if x.ndim == 4 else x[None]
         raise ValueError(f'prepare= gives a tensor (c, h, w), not {type(x).__name__}.')
     def again(img): # with the random numbers that the picture itself gets
@@ -537,7 +548,7 @@ def batch_of(
 
 def is_several(picture) -> bool: # anything
     "Is it a folder, or a list of files, pictures, arrays or items of a dataset?"
-    if isinstance(picture, (str, Path)): return Path(picture).is_dir()
+    if isinstance(picture, (str, Path)): return picture != '' and Path(picture).is_dir()
     if isinstance(picture, tuple): return _are_files(picture) # and no item: a picture, its label
     kinds = str, Path, Image.Image, bytes, np.ndarray, tuple
     listed = isinstance(picture, (list, L)) and len(picture)

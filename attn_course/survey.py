@@ -54,7 +54,7 @@ def sight_of(
         return at_home(model, xb), shown
     if bare and prepare is None: prepare = _as_timm_says(model)
     sight = see(model, picture, prepare)
-    return at_home(network_of(model), sight.xb), sight.upright(sight.part)
+    return at_home(network_of(model), sight.xb), sight.part # as the network saw it
 
 # %% ../nbs/workbench/19_survey.ipynb #25c03f92
 MOST = 6*2**20 # bytes of attention weights; a ViT-B of 197 tokens has 5.3 MiB
