@@ -37,7 +37,7 @@ BROKEN = {'SyntaxError', 'IndentationError', 'NameError', 'UnboundLocalError', '
           'ModuleNotFoundError'}
 LOG = 'printed' # a file in a copy of the course
 KEYS = {'name', 'old', 'new', 'why'}
-WORKERS, QUICK_SECONDS, WHOLE_SECONDS = 2, 120, 300
+WORKERS, QUICK_SECONDS, WHOLE_SECONDS = 2, 300, 300
 FORK = multiprocessing.get_context('fork')
 
 
