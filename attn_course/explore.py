@@ -13,14 +13,14 @@ from .cam import heatmaps
 from .capture import capture, first_tensor, network_of
 from .contexts import undisturbed
 from .explorer import PatchExplorer, Survey
-from .prepare import answers_of, class_names, names_for
+from .prepare import answers_of, class_names
 from .replay import as_list, scores_in
 from .rollout import rollout
 from attn_course.survey import (
     answer,
     answer_without,
     attends,
-    check_names,
+    checked_names,
     every_answer,
     layers_of,
     layers_with_places,
@@ -45,15 +45,15 @@ def explore(
 
     A model without attention opens the heatmap explorer. Raises `ValueError` for attention that is
     not among places, and for several pictures."""
-    net = network_of(model)
-    xb, seen = sight_of(model, picture, prepare)
-    if not attends(net, xb): return _heatmaps_instead(model, xb, seen, names, layers, note, kwargs)
+    net, (xb, seen) = network_of(model), sight_of(model, picture, prepare)
+    try: found = layers_of(net, xb, layers)
+    except ValueError:
+        if attends(net, xb): raise
+        return _heatmaps_instead(model, xb, seen, names, layers, note, kwargs)
     with undisturbed(net), torch.no_grad(): out = net(xb)
-    found, shares = layers_of(net, xb, layers), answers_of(model, out).shares
-    speaks, names = shares is not None, class_names(model, names)
-    if speaks:
-        names = names_for(names, scores_in(out).shape[1])
-        check_names(names, scores_in(out))
+    shares, names = answers_of(model, out).shares, class_names(model, names)
+    speaks = shares is not None
+    if speaks: names = checked_names(names, scores_in(out))
     more = _through_blocks(net, xb, out, found, names, shares)
     def ask(layer, heads):
         return answer_without(net, xb, found[layer], heads, names, shares=shares)

@@ -456,7 +456,6 @@ class _Cut(Interceptor):
         super().__init__(Running(model), self.cut, ask=axes_by_probe)
         self.bs, self.kinds, self.mixes, self.own = bs, kinds, mixes, Remembered()
         self.attention, self.windows, self.outputs, self.soften = {}, {}, {}, _softer
-        self.special = [model.get_parameter(n) for names, _ in kinds.values() for n in names]
         for i, (names, _) in enumerate(kinds.values()):
             for name in names: self.own[model.get_parameter(name)] = i
 

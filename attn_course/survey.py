@@ -160,14 +160,15 @@ def likely_classes(
     return classes, [target_title(c, scores, names, answers) for c in classes]
 
 # %% ../nbs/workbench/19_survey.ipynb #a24d78a4
-def check_names(
+def checked_names(
     names, # of classes, or None
-    scores:Tensor, # (bs, classes)
-):
-    "Raises `ValueError` unless there is a name for each class."
-    if names is not None and len(names) != scores.shape[1]:
-        raise ValueError(f'The model tells {scores.shape[1]} classes apart, but there are '
-                         f'{len(names)} names.')
+    scores:Tensor, # (bs, columns)
+): # list of str, one for each column; or None
+    "Names that fit the scores. Raises `ValueError` unless there is one for each class."
+    names = names_for(names, scores.shape[1])
+    if names is None or len(names) == scores.shape[1]: return names
+    raise ValueError(f'The model tells {scores.shape[1]} classes apart, but there are '
+                     f'{len(names)} names.')
 
 # %% ../nbs/workbench/19_survey.ipynb #54603c82
 def said_of_tokens(

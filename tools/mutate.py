@@ -37,7 +37,7 @@ BROKEN = {'SyntaxError', 'IndentationError', 'NameError', 'UnboundLocalError', '
           'ModuleNotFoundError'}
 LOG = 'printed' # a file in a copy of the course
 KEYS = {'name', 'old', 'new', 'why'}
-WORKERS, QUICK_SECONDS, WHOLE_SECONDS = 2, 300, 300
+WORKERS, SECONDS = 2, 300
 FORK = multiprocessing.get_context('fork')
 
 
@@ -108,7 +108,7 @@ class Trial:
     m:dict = None # a mutation to apply first
     cells:dict = field(default_factory=dict) # index of a cell -> source that takes its place
     go_on:bool = False # after an error?
-    seconds:float = WHOLE_SECONDS # until it is ended
+    seconds:float = SECONDS # until it is ended
 
 
 @dataclass
@@ -321,7 +321,7 @@ def attack(
     for nb, why in red.items(): yield False, f'RED      {nb.file} fails without any mutation: {why}'
     trials = [t for t in trials if t.nb not in red]
     alive = [t for t in trials if t.nb not in forms]
-    quick = [Trial(t.nb, t.m, forms[t.nb], seconds=QUICK_SECONDS) for t in trials if t.nb in forms]
+    quick = [Trial(t.nb, t.m, forms[t.nb]) for t in trials if t.nb in forms]
     for trial, outcome in side_by_side(quick, until):
         if outcome and outcome.killed: yield True, line(trial, outcome, 'quick')
         elif outcome and not trial.cells: yield False, line(trial, outcome, 'whole')
